@@ -1,0 +1,193 @@
+"""[4] The public functions: check -> plan -> run -> wrap, nothing more.
+
+Logits have any number of leading axes, (..., n_classes); the class axis is the last unless `axis` says otherwise.
+Losses and log-sum-exps come back in float64, arrays over the classes in the dtype of the logits (integers are
+taken as float64). Formulas: reference.py; errors: check.py.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import backends, check, threads
+from .backends import current
+from .check import LabelError as LabelError
+from .run import execute
+
+
+class CrossEntropyGrad(NamedTuple):
+    """loss: float64, a scalar or (...). dlogits: as the logits. lse: (...) float64, 0 for ignored rows."""
+
+    loss: np.ndarray | np.float64
+    dlogits: np.ndarray
+    lse: np.ndarray | np.float64
+
+
+def softmax(logits, *, axis=-1, temperature=1.0, out=None):
+    """exp(z - max z) / sum exp(z - max z) over `axis`, z = logits/temperature.
+
+    `out` may be an array of the same shape and dtype, also `logits` itself (in place).
+    Blanchard, Higham and Higham 2021, doi 10.1093/imanum/draa038, algorithm 3.2 with division.
+    """
+    return execute(check.softmax("softmax_rows", logits, axis, temperature, out)).out
+
+
+def log_softmax(logits, *, axis=-1, temperature=1.0, out=None):
+    """(z - max z) - log1p(sum of the other exp(z - max z)) over `axis`: exact digits also where p -> 1."""
+    return execute(check.softmax("log_softmax_rows", logits, axis, temperature, out)).out
+
+
+def logsumexp(logits, *, axis=-1, keepdims=False):
+    """log(sum(exp(logits))) over `axis`, in the dtype of the logits; -inf for a row of -inf."""
+    problem = check.softmax("lse_rows", logits, axis, 1.0, None)
+    dtype = problem.first.dtype if problem.first.dtype.kind not in "iu" else np.dtype(np.float64)
+    lse = execute(problem).lse.reshape(problem.lead).astype(dtype.newbyteorder("="))
+    return np.expand_dims(lse, axis) if keepdims else lse[()]
+
+
+def softmax_grad(probs, dprobs, *, axis=-1, out=None):
+    """probs*(dprobs - sum(probs*dprobs)): the gradient through softmax, from its own output."""
+    return execute(check.pair("softmax_grad_rows", probs, dprobs, axis, out, ("probs", "dprobs"))).out
+
+
+def log_softmax_grad(log_probs, dlog_probs, *, axis=-1, out=None):
+    """dlog_probs - exp(log_probs)*sum(dlog_probs): the gradient through log_softmax, from its own output."""
+    names = ("log_probs", "dlog_probs")
+    return execute(check.pair("log_softmax_grad_rows", log_probs, dlog_probs, axis, out, names)).out
+
+
+def cross_entropy(logits, labels, *, class_weight=None, sample_weight=None, ignore_index=-100, reduction="mean",
+                  label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, axis=-1, empty="nan"):
+    """-log softmax(logits)[labels], reduced: torch's meaning of weights, smoothing, ignore_index and mean.
+
+    logits        (..., n_classes) floats          labels        (...) class indices, any integer dtype
+    class_weight  (n_classes,)                     sample_weight (...) or a scalar; a row of weight 0 is inert
+    ignore_index  label of rows that do not count, or None
+    reduction     "mean": over the weights of the rows that count; "sum"; "none": (...) float64
+    z_loss        adds z_loss*logsumexp^2          softcap       z = softcap*tanh(logits/temperature/softcap)
+    empty         what the mean over no row is: "nan" as in torch, or "zero"
+
+    Raises LabelError (a ValueError and IndexError) for a label outside [0, n_classes).
+    """
+    options = dict(class_weight=class_weight, sample_weight=sample_weight, ignore_index=ignore_index,
+                   reduction=reduction, label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,
+                   temperature=temperature, axis=axis, empty=empty)
+    problem = check.cross_entropy(logits, labels, None, options)
+    return _reduced(problem, execute(problem).losses)
+
+
+def cross_entropy_and_grad(logits, labels, *, class_weight=None, sample_weight=None, ignore_index=-100,
+                           reduction="mean", label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0,
+                           axis=-1, empty="nan", dlosses=None, out=None):
+    """cross_entropy and its gradient, softmax - onehot at its simplest -> CrossEntropyGrad(loss, dlogits, lse).
+
+    dlosses  the upstream gradient, a scalar or (...) one a row, multiplied in at no cost
+    out      where dlogits goes: `logits` itself for in place, which reads and writes memory once
+    The other arguments are those of cross_entropy.
+    """
+    options = dict(class_weight=class_weight, sample_weight=sample_weight, ignore_index=ignore_index,
+                   reduction=reduction, label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,
+                   temperature=temperature, axis=axis, empty=empty)
+    problem = check.cross_entropy(logits, labels, None, options, wants_out=True, dlosses=dlosses, out=out)
+    return _with_grad(problem)
+
+
+def soft_cross_entropy(logits, target_probs, *, class_weight=None, sample_weight=None, reduction="mean",
+                       label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, axis=-1, empty="nan"):
+    """-sum_k w[k]*q[k]*log softmax(logits)[k] for dense targets q, which need not sum to 1 (torch's meaning).
+
+    `mean` divides by the number of rows, or by the sum of sample_weight. 0*log 0 = 0.
+    """
+    options = dict(class_weight=class_weight, sample_weight=sample_weight, reduction=reduction,
+                   label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap, temperature=temperature,
+                   axis=axis, empty=empty)
+    problem = check.cross_entropy(logits, None, check.array(target_probs, "target_probs"), options)
+    return _reduced(problem, execute(problem).losses)
+
+
+def soft_cross_entropy_and_grad(logits, target_probs, *, class_weight=None, sample_weight=None, reduction="mean",
+                                label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, axis=-1,
+                                empty="nan", dlosses=None, out=None):
+    """soft_cross_entropy and its gradient, p*sum(w*q) - w*q at its simplest -> CrossEntropyGrad."""
+    options = dict(class_weight=class_weight, sample_weight=sample_weight, reduction=reduction,
+                   label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap, temperature=temperature,
+                   axis=axis, empty=empty)
+    targets = check.array(target_probs, "target_probs")
+    return _with_grad(check.cross_entropy(logits, None, targets, options, wants_out=True, dlosses=dlosses, out=out))
+
+
+def entropy(probs, *, axis=-1):
+    """-sum p*log p over `axis`, in nats, float64; 0*log 0 = 0."""
+    problem = check.single("entropy_rows", probs, axis, "probs")
+    return execute(problem).losses.reshape(problem.lead)[()]
+
+
+def kl_divergence(p, q, *, axis=-1):
+    """sum p*log(p/q) over `axis`, in nats, float64; 0*log 0 = 0, inf where q = 0 < p."""
+    problem = check.pair("kl_divergence_rows", p, q, axis, None, ("p", "q"))
+    return execute(problem).losses.reshape(problem.lead)[()]
+
+
+def set_backend(name):
+    """Use "cython", "numba", "numpy" or "auto" from now on, in every thread. Returns the old setting."""
+    return backends.set_default(check.backend_name(name))
+
+
+def use_backend(name):
+    """Context manager: this backend within the block, in this thread or task only."""
+    return backends.override(check.backend_name(name))
+
+
+def set_num_threads(n):
+    """Use n threads for large calls from now on. Returns the old number."""
+    return threads.set_default(check.thread_count(n))
+
+
+def use_num_threads(n):
+    """Context manager: n threads within the block, in this thread or task only."""
+    return threads.override(check.thread_count(n))
+
+
+def get_num_threads():
+    """The number of threads that a large call uses."""
+    return threads.get_num_threads()
+
+
+def warmup():
+    """Compile or load what the current backend needs, for float32, so that the first real call is fast."""
+    logits = np.zeros((2, 8), np.float32)
+    cross_entropy_and_grad(logits, np.zeros(2, np.int64))
+    log_softmax(logits)
+    softmax_grad(logits, logits)
+    entropy(softmax(logits))
+
+
+def show_config():
+    """Print the version, the backends with the reason for each that is missing, instruction set and threads."""
+    import platform
+
+    from . import __version__
+
+    print(f"fastsoftmax {__version__}, Python {platform.python_version()}, NumPy {np.__version__}")
+    print(f"backend: {current()}, threads: {threads.get_num_threads()}")
+    for name in backends.NAMES:
+        reason = backends.why_not(name)
+        detail = getattr(backends.load(name), "describe", lambda: "available")() if reason is None else reason
+        print(f"  {name}: {detail}")
+
+
+def _reduced(problem, losses):
+    if problem.reduction == "none":
+        return losses.reshape(problem.lead)[()]
+    total = np.sum(losses)
+    if problem.reduction == "sum":
+        return total
+    if problem.total_weight == 0:
+        return np.float64(0.0 if problem.empty == "zero" else "nan")
+    return total / problem.total_weight
+
+
+def _with_grad(problem):
+    filled = execute(problem)
+    loss = _reduced(problem, filled.losses)
+    return CrossEntropyGrad(loss, filled.out, filled.lse.reshape(problem.lead)[()])

@@ -1,0 +1,195 @@
+"""[1] The NumPy backend: always works, written to be read. A few rows at a time, so memory stays bounded."""
+
+import numpy as np
+
+from ..dtypes import BF16, F16
+
+SPLITS_CLASSES = False
+CHUNK_LOGITS = 1 << 16  # logits a chunk: 512 KB of float64 temporaries, whatever the batch
+
+
+def scan_labels(labels, n_classes, ignore_index, class_weight, sample_weight):
+    """(first row whose label is out of range or -1, sum of the weights of the rows that count)."""
+    used = labels != ignore_index
+    if sample_weight is not None:
+        used &= sample_weight != 0
+    bad = ((labels < 0) | (labels >= n_classes)) & (labels != ignore_index)
+    if bad.any():
+        return int(bad.argmax()), 0.0
+    weight = np.ones(len(labels)) if sample_weight is None else sample_weight
+    if class_weight is not None:
+        weight = weight * class_weight[np.where(used, labels, 0)]
+    return -1, float(np.sum(weight, where=used))
+
+
+def _real(array, dtype):
+    """The stored numbers in the dtype they are computed in."""
+    if array is None:
+        return None
+    if dtype is BF16:
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array.view(np.float16).astype(np.float32) if dtype is F16 else array
+
+
+def _store(values, out, dtype):
+    """Round to nearest even into the carrier."""
+    if dtype is BF16:
+        bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+        rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+        out[...] = np.where(np.isnan(values), (bits >> 16) | 0x40, rounded)
+    elif dtype is F16:
+        out.view(np.float16)[...] = values
+    else:
+        out[...] = values
+
+
+def bind(job):
+    """run(row0, row1, ...) over chunks of rows, so that no temporary grows with the batch."""
+    row_kernel = KERNELS[job.kernel]
+    step = max(1, CHUNK_LOGITS // max(1, job.first.shape[1]))
+
+    def run(row0, row1, block0, block1, phase):
+        with np.errstate(all="ignore"):
+            for start in range(row0, row1, step):
+                bad = row_kernel(job, slice(start, min(start + step, row1)))
+                if bad >= 0:
+                    return start + bad
+        return -1
+
+    return run
+
+
+class _Softmax:
+    """The statistics of a few rows, by the habits of DESIGN section 3."""
+
+    def __init__(self, job, rows):
+        x = _real(job.first[rows], job.dtype)
+        self.z = x if job.scale == 1 else x * x.dtype.type(job.scale)
+        if job.cap:
+            cap = x.dtype.type(job.cap)
+            self.z = cap * np.tanh(self.z / cap)
+        self.m = np.max(self.z, axis=1)
+        best = np.argmax(self.z, axis=1)[:, None]
+        # a row of -inf alone, or with +inf, must end as NaN: -inf - -inf says so by itself
+        self.delta = self.z - self.m[:, None]
+        if not job.cap and job.scale != 1:  # scaling after the subtraction keeps large offsets exact
+            self.delta = (x - np.max(x, axis=1)[:, None]) * x.dtype.type(job.scale)
+        self.delta[self.m == np.inf] = np.nan
+        self.e = np.exp(self.delta)
+        top = np.take_along_axis(self.e, best, 1)
+        np.put_along_axis(self.e, best, 0, 1)
+        self.rest = np.sum(self.e, axis=1, dtype=np.float64) + 0 * top[:, 0]
+        np.put_along_axis(self.e, best, top, 1)
+        self.log1p_rest = np.log1p(self.rest)
+        self.lse = self.m + self.log1p_rest
+        infinite = np.isinf(self.m) & ~np.isnan(x).any(axis=1)
+        self.lse[infinite] = self.m[infinite]
+
+    def probs(self):
+        # m - m = 0 and exp(0) = 1: the maximum's share is 1/S exactly
+        return self.e * (1 / (1 + self.rest)).astype(self.e.dtype)[:, None]
+
+
+def _lse(job, rows):
+    job.lse[rows] = _Softmax(job, rows).lse
+    return -1
+
+
+def _softmax(job, rows):
+    _store(_Softmax(job, rows).probs(), job.out[rows], job.dtype)
+    return -1
+
+
+def _log_softmax(job, rows):
+    s = _Softmax(job, rows)
+    _store(s.delta - s.log1p_rest[:, None].astype(s.delta.dtype), job.out[rows], job.dtype)
+    return -1
+
+
+def _cross_entropy(job, rows):
+    x, n_classes = job.first[rows], job.first.shape[1]
+    inert = np.zeros(len(x), bool) if job.sample_weight is None else job.sample_weight[rows] == 0
+    weight = np.ones(1) if job.class_weight is None else job.class_weight.astype(np.float64)
+    row, y = np.arange(len(x)), None
+    s = _Softmax(job, rows)
+    if job.labels is not None:
+        labels = job.labels[rows]
+        inert = inert | (labels == job.ignore_index)
+        bad = ((labels < 0) | (labels >= n_classes)) & (labels != job.ignore_index)
+        if bad.any():
+            return int(bad.argmax())
+        y = np.where(inert, 0, labels)
+        c = (1 - job.smoothing) * (weight[y] if job.class_weight is not None else np.ones(len(x)))
+        t = job.smoothing / n_classes * weight * np.ones(n_classes)
+        total = np.full(len(x), np.sum(t))
+    else:
+        q = _real(job.second[rows], job.dtype).astype(np.float64)
+        c = np.zeros(len(x))
+        t = weight * ((1 - job.smoothing) * q + job.smoothing / n_classes)
+        total = np.sum(t, axis=1)
+    loss = total * s.log1p_rest
+    if job.labels is None or job.smoothing:
+        loss += np.sum(np.where(t == 0, 0.0, -t * s.delta.astype(np.float64)), axis=1)
+    if y is not None:
+        gap = -s.delta[row, y].astype(np.float64)
+        loss += np.where(c == 0, 0.0, c * (s.log1p_rest + gap))
+    if job.z_loss:
+        loss += job.z_loss * s.lse**2
+    share = 1.0 if job.sample_weight is None else job.sample_weight[rows]
+    job.losses[rows] = np.where(inert, 0.0, loss * share)
+    job.lse[rows] = np.where(inert, 0.0, s.lse)
+    if job.out is not None:
+        a = c + total + 2 * job.z_loss * s.lse
+        dz = a[:, None] * s.probs() - t
+        if y is not None:
+            # at a maximum p - 1 = -rest/(1 + rest), which keeps its digits as p -> 1
+            p_y = s.e[row, y] / (1 + s.rest)
+            minus = np.where(s.delta[row, y] == 0, -s.rest / (1 + s.rest), p_y - 1)
+            dz[row, y] = c * minus + (a - c) * p_y - (t[y] if t.ndim == 1 else t[row, y])
+        if job.cap:
+            dz *= 1 - (s.z.astype(np.float64) / job.cap) ** 2
+        g = job.grad_scale * job.scale * share * (1.0 if job.dlosses is None else job.dlosses[rows])
+        dz *= np.broadcast_to(g, len(x))[:, None]
+        dz[inert] = 0
+        _store(dz, job.out[rows], job.dtype)
+    return -1
+
+
+def _softmax_grad(job, rows):
+    p, dp = _real(job.first[rows], job.dtype), _real(job.second[rows], job.dtype)
+    dot = np.sum(p * dp, axis=1, dtype=np.float64)
+    _store(p * (dp - dot[:, None].astype(p.dtype)), job.out[rows], job.dtype)
+    return -1
+
+
+def _log_softmax_grad(job, rows):
+    lp, dlp = _real(job.first[rows], job.dtype), _real(job.second[rows], job.dtype)
+    total = np.sum(dlp, axis=1, dtype=np.float64)
+    _store(dlp - np.exp(lp) * total[:, None].astype(lp.dtype), job.out[rows], job.dtype)
+    return -1
+
+
+def _entropy(job, rows):
+    p = _real(job.first[rows], job.dtype).astype(np.float64)
+    job.losses[rows] = np.sum(np.where(p == 0, 0.0, -p * np.log(p)), axis=1)
+    return -1
+
+
+def _kl_divergence(job, rows):
+    p = _real(job.first[rows], job.dtype).astype(np.float64)
+    q = _real(job.second[rows], job.dtype).astype(np.float64)
+    job.losses[rows] = np.sum(np.where(p == 0, 0.0, p * np.log(p / q)), axis=1)
+    return -1
+
+
+KERNELS = {
+    "lse_rows": _lse,
+    "softmax_rows": _softmax,
+    "log_softmax_rows": _log_softmax,
+    "cross_entropy_rows": _cross_entropy,
+    "soft_cross_entropy_rows": _cross_entropy,
+    "softmax_grad_rows": _softmax_grad,
+    "log_softmax_grad_rows": _log_softmax_grad,
+    "entropy_rows": _entropy,
+    "kl_divergence_rows": _kl_divergence,
+}

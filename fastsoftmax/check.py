@@ -1,0 +1,317 @@
+"""[3] Raw arguments -> Problem. The only file with text that a user reads as an error."""
+
+import math
+import operator
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import backends, dtypes
+from .contract import NO_IGNORE
+
+REDUCTIONS = ("none", "mean", "sum")
+
+
+class LabelError(ValueError, IndexError):
+    """A label outside [0, n_classes) that is not ignore_index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Arguments that are known to be right. Arrays have the class axis last, `lead` is the shape before it."""
+
+    kernel: str
+    dtype: dtypes.Dtype
+    first: np.ndarray
+    second: np.ndarray | None = None
+    out: np.ndarray | None = None  # the caller's, class axis last
+    out_given: np.ndarray | None = None  # the caller's, as given
+    wants_out: bool = False
+    axis: int = -1
+    lead: tuple = ()
+    labels: np.ndarray | None = None
+    class_weight: np.ndarray | None = None
+    sample_weight: np.ndarray | None = None
+    dlosses: np.ndarray | None = None
+    scale: float = 1.0
+    cap: float = 0.0
+    smoothing: float = 0.0
+    z_loss: float = 0.0
+    grad_scale: float = 1.0
+    ignore_index: int = NO_IGNORE
+    reduction: str = "none"
+    empty: str = "nan"
+    total_weight: float = 0.0
+
+
+# ---------------------------------------------------------------------------------------------- arrays
+
+
+def array(value, name):
+    """Anything array-like as a plain ndarray of a dtype in the table (integers become float64 later)."""
+    if value is None:
+        raise TypeError(f"{name} must be an array, not None")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array: its mask would be lost; fill it first, with -inf say")
+    a = np.asarray(value)
+    if dtypes.find(a.dtype) is None and a.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {a.dtype}; allowed are float64, float32, float16, bfloat16 and integers")
+    return a
+
+
+def class_axis_last(a, axis, name):
+    """The array with its class axis moved to the end, a view."""
+    if a.ndim == 0:
+        raise ValueError(f"{name} must have a class axis, but is 0-dimensional")
+    try:
+        position = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"axis must be an integer, not {type(axis).__name__}") from None
+    if not -a.ndim <= position < a.ndim:
+        raise ValueError(f"axis is {position}, outside [{-a.ndim}, {a.ndim}) for {name} of shape {a.shape}")
+    return a if position in (-1, a.ndim - 1) else np.moveaxis(a, position, -1)
+
+
+def _row_of(*arrays):
+    """The table's row for the result of these arrays together."""
+    rows = [dtypes.find(a.dtype) or dtypes.F64 for a in arrays]
+    if all(r is rows[0] for r in rows):
+        return rows[0]
+    widest = max(r.itemsize for r in rows)
+    return dtypes.F64 if widest == 8 else dtypes.F32
+
+
+def _problem_arrays(first, second, axis, names):
+    a = array(first, names[0])
+    x = class_axis_last(a, axis, names[0])
+    if x.shape[-1] == 0 and x.size == 0 and math.prod(x.shape[:-1]) > 0:
+        raise ValueError(f"{names[0]} has zero classes in shape {a.shape}: there is nothing to normalise")
+    if second is None and len(names) == 1:
+        return a, x, None, _row_of(a)
+    b = array(second, names[1])
+    if b.shape != a.shape:
+        raise ValueError(f"{names[1]} has shape {b.shape}, but must have that of {names[0]}, {a.shape}")
+    return a, x, class_axis_last(b, axis, names[1]), _row_of(a, b)
+
+
+def _out(out, like, axis, row, inputs):
+    """The caller's `out`, checked, with its class axis last; or None."""
+    if out is None:
+        return None
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"out must be a numpy array, not {type(out).__name__}")
+    if out.shape != like.shape:
+        raise ValueError(f"out has shape {out.shape}, but must have {like.shape}")
+    if dtypes.find(out.dtype) is not row or not out.dtype.isnative:
+        raise TypeError(f"out has dtype {out.dtype}, but must have {row.name} in native byte order")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    if not out.flags.c_contiguous and _overlaps_itself(out):
+        raise ValueError("out has elements that share memory (a broadcast or strided view)")
+    for name, a in inputs:
+        if a is not None and isinstance(a, np.ndarray) and np.may_share_memory(a, out):
+            same = (a.dtype == out.dtype and a.shape == out.shape and a.strides == out.strides
+                    and a.__array_interface__["data"][0] == out.__array_interface__["data"][0])
+            if not (same and name != "class_weight") and np.shares_memory(a, out):
+                raise ValueError(f"out overlaps {name} without being exactly it")
+    return class_axis_last(out, axis, "out")
+
+
+def _overlaps_itself(a):
+    """Whether two indices may reach one element: a stride shorter than what lies inside it."""
+    if a.size == 0:
+        return False
+    reach = a.itemsize
+    for stride, length in sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1):
+        if stride < reach:
+            return True
+        reach = stride * (length - 1) + reach
+    return False
+
+
+# --------------------------------------------------------------------------------------------- numbers
+
+
+def number(value, name, low, high=math.inf, *, above=False):
+    """A real number in [low, high], or in (low, high] with `above`; never NaN, never an infinity."""
+    if isinstance(value, (bool, np.bool_, str, bytes)) or value is None:
+        raise TypeError(f"{name} must be a real number, not {type(value).__name__}")
+    try:
+        x = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a real number, not {type(value).__name__}") from None
+    if not math.isfinite(x) or x < low or x > high or (above and x == low):
+        bracket = "(" if above else "["
+        end = "inf)" if high == math.inf else f"{high}]"
+        raise ValueError(f"{name} is {x}, outside {bracket}{low}, {end}")
+    return x
+
+
+def thread_count(n, name="n"):
+    """A number of threads, at least 1."""
+    try:
+        n = int(n) if isinstance(n, str) else operator.index(n)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be an integer, not {n!r}") from None
+    if n < 1:
+        raise ValueError(f"{name} is {n}, but must be at least 1")
+    return n
+
+
+def backend_name(name):
+    """A backend that exists and works here, or "auto"."""
+    if name == "auto":
+        return name
+    if name not in backends.NAMES:
+        raise ValueError(f"unknown backend {name!r}; there are 'auto', " + ", ".join(map(repr, backends.NAMES)))
+    reason = backends.why_not(name)
+    if reason:
+        raise ValueError(f"backend {name!r} is not available: {reason}")
+    return name
+
+
+def one_of(value, name, allowed):
+    """One of a few strings."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; allowed are " + ", ".join(map(repr, allowed)))
+    return value
+
+
+def _scale(temperature):
+    return 1.0 / number(temperature, "temperature", 1e-30, 1e30)
+
+
+def _cap(softcap):
+    return 0.0 if softcap is None else number(softcap, "softcap", 0.0, above=True)
+
+
+# ------------------------------------------------------------------------------------------- per row
+
+
+def label_array(labels, lead, name="labels"):
+    """Class indices of exactly the leading shape, as contiguous int64; compared before they are narrowed."""
+    if labels is None:
+        raise TypeError(f"{name} must be an integer array, not None")
+    if isinstance(labels, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array: its mask would be lost; fill it with ignore_index")
+    a = np.asarray(labels)
+    if a.dtype.kind not in "iu" and not (a.size == 0 and isinstance(labels, (list, tuple))):
+        raise TypeError(f"{name} has dtype {a.dtype}; class indices of an integer dtype are required")
+    if lead is not None and a.shape != lead:
+        raise ValueError(f"{name} has shape {a.shape}, but must have {lead}, one label a row")
+    if a.dtype.kind == "u" and a.dtype.itemsize == 8 and a.size and a.max() > np.iinfo(np.int64).max:
+        at = int(a.argmax())
+        raise LabelError(f"{name}[{_at(at, a.shape)}] is {a.flat[at]}, above the largest int64")
+    return np.ascontiguousarray(a, dtype=np.int64).reshape(-1)
+
+
+def _at(flat, shape):
+    """A flat row number as the caller would write it: '17' or '2, 5' or ''."""
+    return ", ".join(str(int(i)) for i in np.unravel_index(flat, shape)) if shape else "()"
+
+
+def label_error(labels, row, lead, n_classes, ignore_index, name="labels"):
+    """The exception for a label out of range."""
+    other = "" if ignore_index == NO_IGNORE else f" and not ignore_index={ignore_index}"
+    where = f"{name}[{_at(row, lead)}]" if lead else name
+    return LabelError(f"{where} is {labels[row]}, outside [0, {n_classes}){other}")
+
+
+def _per_row(value, name, lead):
+    """A scalar or an array of the leading shape -> contiguous (n_rows,) float64."""
+    a = array(value, name)
+    if a.shape not in ((), lead):
+        raise ValueError(f"{name} has shape {a.shape}, but must be a scalar or have {lead}, one a row")
+    return np.ascontiguousarray(np.broadcast_to(a.astype(np.float64), lead)).reshape(-1)
+
+
+def _class_weight(value, n_classes, row):
+    if value is None:
+        return None
+    a = array(value, "class_weight")
+    if a.shape != (n_classes,):
+        raise ValueError(f"class_weight has shape {a.shape}, but must have {(n_classes,)}, one weight a class")
+    return np.ascontiguousarray(a, dtype=row.real)
+
+
+def _ignore(ignore_index):
+    if ignore_index is None:
+        return NO_IGNORE
+    if isinstance(ignore_index, (bool, np.bool_)):
+        raise TypeError("ignore_index must be an integer or None, not bool")
+    try:
+        value = operator.index(ignore_index)
+    except TypeError:
+        raise TypeError(f"ignore_index must be an integer or None, not {type(ignore_index).__name__}") from None
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"ignore_index is {value}, outside the range of int64")
+    return value
+
+
+# ------------------------------------------------------------------------------------------ problems
+
+
+def softmax(kernel, logits, axis, temperature, out):
+    """Arguments of softmax, log_softmax and logsumexp (which has no `out`)."""
+    a, x, _, row = _problem_arrays(logits, None, axis, ("logits",))
+    scale = _scale(temperature)
+    target = _out(out, a, axis, row, [("logits", logits)])
+    return Problem(kernel, row, x, out=target, out_given=out, axis=axis, lead=x.shape[:-1], scale=scale,
+                   wants_out=kernel != "lse_rows")
+
+
+def pair(kernel, first, second, axis, out, names):
+    """Arguments of the two-array operations: the softmax gradients and the divergences."""
+    a, x, y, row = _problem_arrays(first, second, axis, names)
+    target = _out(out, a, axis, row, list(zip(names, (first, second), strict=True)))
+    return Problem(kernel, row, x, y, out=target, out_given=out, axis=axis, lead=x.shape[:-1],
+                   wants_out=kernel.endswith("grad_rows"))
+
+
+def single(kernel, first, axis, name):
+    """Arguments of entropy."""
+    _, x, _, row = _problem_arrays(first, None, axis, (name,))
+    return Problem(kernel, row, x, axis=axis, lead=x.shape[:-1])
+
+
+def cross_entropy(logits, labels, target_probs, options, *, wants_out=False, dlosses=None, out=None):
+    """Arguments of cross_entropy (labels) and soft_cross_entropy (target_probs), with or without gradient."""
+    soft = labels is None and target_probs is not None
+    axis = options.get("axis", -1)
+    names = ("logits", "target_probs") if soft else ("logits",)
+    a, x, q, row = _problem_arrays(logits, target_probs, axis, names)
+    lead, n_classes = x.shape[:-1], x.shape[-1]
+    ignore = NO_IGNORE if soft else _ignore(options.get("ignore_index", -100))
+    indices = None if soft else label_array(labels, lead)
+    weight = _class_weight(options.get("class_weight"), n_classes, row)
+    rows = options.get("sample_weight")
+    rows = None if rows is None else _per_row(rows, "sample_weight", lead)
+    upstream = None if dlosses is None else _per_row(dlosses, "dlosses", lead)
+    reduction = one_of(options.get("reduction", "mean"), "reduction", REDUCTIONS)
+    empty = one_of(options.get("empty", "nan"), "empty", ("nan", "zero"))
+    smoothing = number(options.get("label_smoothing", 0.0), "label_smoothing", 0.0, 1.0)
+    z_loss = number(options.get("z_loss", 0.0), "z_loss", 0.0)
+    scale, cap = _scale(options.get("temperature", 1.0)), _cap(options.get("softcap"))
+    inputs = [("logits", logits), ("target_probs", target_probs), ("labels", labels), ("dlosses", dlosses),
+              ("class_weight", options.get("class_weight")), ("sample_weight", options.get("sample_weight"))]
+    target = _out(out, a, axis, row, inputs)
+    total = _total_weight(indices, rows, weight, lead, n_classes, ignore)
+    norm = 1.0
+    if reduction == "mean":
+        norm = 1 / total if total else (0.0 if empty == "zero" else math.inf)
+    return Problem("soft_cross_entropy_rows" if soft else "cross_entropy_rows", row, x, q, target, out,
+                   wants_out, axis, lead, indices, weight, rows, upstream, scale, cap, smoothing, z_loss,
+                   norm, ignore, reduction, empty, total)
+
+
+def _total_weight(labels, sample_weight, class_weight, lead, n_classes, ignore_index):
+    """What `mean` divides by; every label is checked on the way, before anything is written."""
+    if labels is None:
+        return float(math.prod(lead)) if sample_weight is None else float(np.sum(sample_weight))
+    scan = backends.load(backends.current()).scan_labels
+    bad, total = scan(labels, n_classes, ignore_index, class_weight, sample_weight)
+    if bad >= 0:
+        raise label_error(labels, bad, lead, n_classes, ignore_index)
+    return total

@@ -1,0 +1,78 @@
+"""[0] The kernels: names, arguments, what they read and write. Every backend implements exactly this.
+
+A backend is a module with
+
+    bind(job)  -> run(row0, row1, block0, block1, phase) -> first bad row, or -1
+    scan_labels(labels, n_classes, ignore_index, class_weight, sample_weight) -> (bad_row, total_weight)
+    SPLITS_CLASSES   whether phases other than ALL are understood
+
+Conventions: all arrays of a job are carriers (dtypes.py) with the class axis contiguous and any row stride;
+IN arrays are never written; `out` may be `first` itself. Kernels are serial, allocate nothing, raise nothing
+and work without the GIL where the backend can.
+
+A row is cut into blocks of BLOCK classes. A block's state is (m, s, t, d): its maximum, sum exp(z - z_m), the sum of
+its targets and sum t*(z_m - z). States are folded in float64, in the order of the blocks, whoever computed them,
+so results are bitwise the same for any number of threads.
+
+kernel                  first       second        writes
+lse_rows                logits                    lse[i] = logsumexp(z[i])
+softmax_rows            logits                    out[i, k] = exp(z - m)/S
+log_softmax_rows        logits                    out[i, k] = (z - m) - log1p(rest)
+cross_entropy_rows      logits                    losses, lse; out = dlogits or absent
+soft_cross_entropy_rows logits      target_probs  losses, lse; out = dlogits or absent
+softmax_grad_rows       probs       dprobs        out = p*(dp - sum p*dp)
+log_softmax_grad_rows   log_probs   dlog_probs    out = dlp - exp(lp)*sum dlp
+entropy_rows            probs                     losses[i] = -sum p*log p
+kl_divergence_rows      p           q             losses[i] = sum p*log(p/q)
+
+With C = (1-e)*w[y], t[k] = w[k]*e/V (labels) or C = 0, t[k] = w[k]*((1-e)*q[k] + e/V) (target_probs), T = sum t:
+  losses[i] = sample_weight[i]*(C*(L - z[y]) + sum_k t[k]*(L - z[k]) + z_loss*L^2)
+  dlogits[i, k] = g_i*scale*(1 - (z/cap)^2)*((C + T + 2*z_loss*L)*p[k] - t[k] - C*[k == y])
+  g_i = grad_scale*dlosses[i]*sample_weight[i]
+A row whose label is ignore_index or whose sample_weight is 0 is inert: losses, lse and dlogits exactly 0.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .dtypes import Dtype
+
+BLOCK = 4096  # classes: 16 KB of float32, so that a block's second reading comes from L1
+ALL, STATES, FINISH, WRITE = range(4)  # phases: a whole row at once, or its three steps
+
+KERNELS = ("lse_rows", "softmax_rows", "log_softmax_rows", "cross_entropy_rows",
+           "soft_cross_entropy_rows", "softmax_grad_rows", "log_softmax_grad_rows",
+           "entropy_rows", "kl_divergence_rows")
+
+NO_IGNORE = -(2**63)  # an ignore_index that no label can have
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything one kernel needs for its rows. `None` means absent."""
+
+    kernel: str
+    dtype: Dtype
+    first: np.ndarray  # IN (n_rows, n_classes)
+    second: np.ndarray | None = None  # IN (n_rows, n_classes)
+    out: np.ndarray | None = None  # OUT (n_rows, n_classes), may be first
+    labels: np.ndarray | None = None  # IN (n_rows,) int64
+    class_weight: np.ndarray | None = None  # IN (n_classes,) dtype.real
+    sample_weight: np.ndarray | None = None  # IN (n_rows,) float64
+    dlosses: np.ndarray | None = None  # IN (n_rows,) float64
+    losses: np.ndarray | None = None  # OUT (n_rows,) float64
+    lse: np.ndarray | None = None  # OUT (n_rows,) float64
+    scale: float = 1.0  # 1/temperature
+    cap: float = 0.0  # softcap, 0 for none
+    smoothing: float = 0.0
+    z_loss: float = 0.0
+    grad_scale: float = 1.0
+    ignore_index: int = NO_IGNORE
+    states: np.ndarray | None = None  # (n_rows, n_blocks, 4) float64, with phases only
+    finals: np.ndarray | None = None  # (n_rows, 4) float64, with phases only
+
+
+def n_blocks(n_classes):
+    """How many blocks a row of n_classes has."""
+    return -(-n_classes // BLOCK)

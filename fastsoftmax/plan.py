@@ -1,0 +1,47 @@
+"""[3] Problem -> Plan: which backend and kernel, how rows and classes are cut, how many threads. Reads no array."""
+
+import math
+from dataclasses import dataclass
+
+from .contract import BLOCK, n_blocks
+
+# Two threads cost some 30 us to wake, a logit some 0.25 ns to read: below this they do not pay.
+LOGITS_PER_THREAD = 1 << 17
+# Half a millisecond of work: long against Python's cost for a slice, short against Ctrl-C.
+LOGITS_PER_SLICE = 1 << 20
+# Rows that the kernels cannot read in place are copied this many logits at a time (8 MB of float64).
+STAGED_LOGITS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a problem is computed. `print(plan)` is a bug report."""
+
+    backend: str
+    kernel: str
+    dtype: str
+    n_rows: int
+    n_classes: int
+    n_blocks: int
+    n_threads: int
+    split: str  # "rows", or "classes" where rows are few and long
+    step: int  # rows, or blocks of classes, in one slice
+    staged: bool  # whether rows are copied, a few at a time, to where kernels can read them
+    staged_rows: int
+
+
+def make(problem, backend, splits_classes, n_threads, staged):
+    """The plan for a problem on a backend."""
+    n_rows, n_classes = math.prod(problem.lead), problem.first.shape[-1]
+    blocks = n_blocks(n_classes)
+    n_threads = max(1, min(n_threads, n_rows * n_classes // LOGITS_PER_THREAD))
+    few = n_rows < 2 * n_threads and blocks > n_rows
+    long = n_classes > 16 * LOGITS_PER_SLICE
+    split = "classes" if splits_classes and (few or long) else "rows"
+    if split == "classes":
+        step = max(1, min(LOGITS_PER_SLICE // BLOCK, -(-blocks // (4 * n_threads))))
+    else:
+        step = max(1, min(LOGITS_PER_SLICE // max(1, n_classes), -(-n_rows // (4 * n_threads))))
+    rows = max(1, min(n_rows, STAGED_LOGITS // max(1, n_classes)))
+    return Plan(backend, problem.kernel, problem.dtype.name, n_rows, n_classes, blocks, n_threads, split,
+                step, staged, rows)

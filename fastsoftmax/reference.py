@@ -1,0 +1,106 @@
+"""[1] What RIGHT means: the formulas in float64 NumPy, as a student would write them. Read this first.
+
+Shapes: logits (n_rows, n_classes), labels (n_rows,), class_weight (n_classes,), sample_weight (n_rows,).
+Nothing here is fast and everything is float64. The tests hold every kernel against this page.
+"""
+
+import numpy as np
+
+
+def transform(logits, temperature=1.0, softcap=None):
+    """z = c*tanh(u/c), or u, with u = logits/temperature."""
+    u = np.asarray(logits).astype(np.float64) / temperature
+    return u if softcap is None else softcap * np.tanh(u / softcap)
+
+
+def logsumexp(z):
+    """log(sum(exp(z))) of each row, (n_rows,)."""
+    top = np.max(z, axis=-1)
+    shift = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(all="ignore"):
+        return shift + np.log(np.sum(np.exp(z - shift[..., None]), axis=-1))
+
+
+def log_softmax(z):
+    """z - logsumexp(z), with log1p so that log p keeps its digits as p -> 1."""
+    z = np.asarray(z, dtype=np.float64)
+    with np.errstate(all="ignore"):
+        best = np.argmax(z, axis=-1)[..., None]
+        delta = z - np.take_along_axis(z, best, -1)
+        others = np.exp(delta)
+        np.put_along_axis(others, best, 0.0, -1)
+        return delta - np.log1p(np.sum(others, axis=-1))[..., None]
+
+
+def softmax(z):
+    """exp(z_k) / sum(exp(z)), (n_rows, n_classes)."""
+    with np.errstate(all="ignore"):
+        return np.exp(log_softmax(z))
+
+
+def targets(labels, n_classes, class_weight, label_smoothing):
+    """t[i, k], the weight of class k in row i: (1-e)*w[y]*[k == y] + e/V*w[k]."""
+    weight = np.ones(n_classes) if class_weight is None else np.asarray(class_weight, np.float64)
+    t = np.tile(label_smoothing / n_classes * weight, (len(labels), 1))
+    t[np.arange(len(labels)), labels] += (1 - label_smoothing) * weight[labels]
+    return t
+
+
+def _dot(t, log_p):
+    """sum_k t*log p with 0 * log 0 = 0."""
+    with np.errstate(all="ignore"):
+        return np.sum(np.where(t == 0, 0.0, t * log_p), axis=-1)
+
+
+def losses(z, t, z_loss=0.0):
+    """-sum_k t[k]*log softmax(z)[k] + z_loss*logsumexp(z)^2, (n_rows,)."""
+    plain = -_dot(t, log_softmax(z))
+    return plain if z_loss == 0 else plain + z_loss * logsumexp(z) ** 2
+
+
+def dlogits(logits, t, upstream, z_loss=0.0, temperature=1.0, softcap=None):
+    """The gradient of sum_i upstream[i]*losses[i] with respect to the logits, (n_rows, n_classes)."""
+    z = transform(logits, temperature, softcap)
+    total = np.sum(t, axis=-1)
+    if z_loss:
+        total = total + 2 * z_loss * logsumexp(z)
+    dz = total[:, None] * softmax(z) - t
+    slope = 1.0 if softcap is None else 1 - (z / softcap) ** 2
+    return np.asarray(upstream)[:, None] / temperature * slope * dz
+
+
+def cross_entropy(logits, labels, *, class_weight=None, sample_weight=None, ignore_index=-100,
+                  reduction="mean", label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0,
+                  dlosses=1.0):
+    """(loss, dlogits) of 2-D logits with torch's meaning of every option that torch has."""
+    logits, labels = np.asarray(logits), np.asarray(labels)
+    n_rows, n_classes = logits.shape
+    weight = np.ones(n_rows) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    used = (labels != ignore_index) & (weight != 0)
+    safe = np.where(used, labels, 0)
+    t = targets(safe, n_classes, class_weight, label_smoothing)
+    z = transform(logits, temperature, softcap)
+    per_row = np.where(used, losses(z, t, z_loss) * weight, 0.0)
+    class_of = np.ones(n_classes) if class_weight is None else np.asarray(class_weight, np.float64)
+    norm = 1.0
+    with np.errstate(all="ignore"):
+        if reduction == "mean":
+            norm = 1 / np.sum(np.where(used, weight * class_of[safe], 0.0))
+        loss = per_row if reduction == "none" else np.sum(per_row) * norm
+        gradient = dlogits(logits, t, dlosses * weight * norm, z_loss, temperature, softcap)
+    gradient[~used] = 0.0
+    return loss, gradient
+
+
+def entropy(probs):
+    """-sum p*log p of each row, with 0*log 0 = 0."""
+    p = np.asarray(probs).astype(np.float64)
+    with np.errstate(all="ignore"):
+        return -_dot(p, np.log(p))
+
+
+def kl_divergence(p, q):
+    """sum p*(log p - log q) of each row, with 0*log 0 = 0; inf where p > 0 and q = 0."""
+    p, q = np.asarray(p).astype(np.float64), np.asarray(q).astype(np.float64)
+    with np.errstate(all="ignore"):
+        return _dot(p, np.log(p) - np.log(q))

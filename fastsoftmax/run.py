@@ -1,0 +1,131 @@
+"""[3] Plan -> filled buffers: binds the job to its backend and hands the slices to the threads."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import backends, check, plan, threads
+from .contract import ALL, FINISH, STATES, WRITE, Job
+from .dtypes import carrier_view
+
+TAKES_LOSSES = ("cross_entropy_rows", "soft_cross_entropy_rows", "entropy_rows", "kl_divergence_rows")
+TAKES_LSE = ("cross_entropy_rows", "soft_cross_entropy_rows", "lse_rows")
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What a run leaves: per-row results (n_rows,) float64, and the output with its class axis in place."""
+
+    plan: plan.Plan
+    losses: np.ndarray | None
+    lse: np.ndarray | None
+    out: np.ndarray | None
+
+
+def _rows(a, row, n_rows):
+    """The array as (n_rows, n_classes) where the kernels can read it in place, else None."""
+    if a.dtype.name != row.name or not a.dtype.isnative or not a.flags.aligned:
+        return None
+    if a.shape[-1] > 1 and a.strides[-1] != a.itemsize:
+        return None
+    if a.ndim == 2:
+        return carrier_view(a, row)
+    try:
+        return carrier_view(a.reshape((n_rows, a.shape[-1]), copy=False), row)
+    except ValueError:
+        return None
+
+
+def execute(problem):
+    """Allocate the outputs, then fill them."""
+    row, n_rows = problem.dtype, int(np.prod(problem.lead, dtype=np.int64))
+    out, out_shown = _outputs(problem)
+    losses = np.empty(n_rows) if problem.kernel in TAKES_LOSSES else None
+    lse = np.empty(n_rows) if problem.kernel in TAKES_LSE else None
+    arrays = [problem.first, problem.second, out]
+    direct = [None if a is None else _rows(a, row, n_rows) for a in arrays]
+    staged = any(a is not None and d is None for a, d in zip(arrays, direct, strict=True))
+    name = backends.current()
+    backend = backends.load(name)
+    p = plan.make(problem, name, backend.SPLITS_CLASSES, threads.get_num_threads(), staged)
+    per_row = (problem.labels, problem.sample_weight, problem.dlosses, losses, lse)
+    if n_rows == 0 or p.n_classes == 0:
+        bad = -1
+    elif staged:
+        bad = _run_staged(problem, p, backend, arrays, per_row)
+    else:
+        bad = _run(_job(problem, *direct, *per_row), p, backend, n_rows)
+    if bad >= 0:  # the label was right when it was checked: another thread has changed it since
+        raise check.label_error(problem.labels, bad, problem.lead, p.n_classes, problem.ignore_index)
+    return Filled(p, losses, lse, out_shown)
+
+
+def _outputs(problem):
+    """(class axis last, as the user sees it) of the array to write, or (None, None)."""
+    if not problem.wants_out:
+        return None, None
+    if problem.out is not None:
+        return problem.out, problem.out_given
+    dtype = problem.first.dtype
+    if dtype.name != problem.dtype.name:
+        dtype = np.dtype(problem.dtype.name)
+    shown = np.empty_like(np.moveaxis(problem.first, -1, problem.axis), dtype=dtype.newbyteorder("="), subok=False)
+    return np.moveaxis(shown, problem.axis, -1), shown
+
+
+def _job(problem, first, second, out, labels, sample_weight, dlosses, losses, lse):
+    return Job(problem.kernel, problem.dtype, first, second, out, labels, problem.class_weight, sample_weight,
+               dlosses, losses, lse, problem.scale, problem.cap, problem.smoothing, problem.z_loss,
+               problem.grad_scale, problem.ignore_index)
+
+
+def _run(job, p, backend, n_rows):
+    """All rows of a job, cut as planned."""
+    if p.split == "rows":
+        run = backend.bind(job)
+        slices = [(i, min(i + p.step, n_rows), 0, p.n_blocks, ALL) for i in range(0, n_rows, p.step)]
+        return threads.each(run, slices, p.n_threads)
+    # rows a few at a time, so that the states stay small however many long rows there are
+    for start in range(0, n_rows, 64):
+        count = min(64, n_rows - start)
+        run = backend.bind(_with_states(job, slice(start, start + count), count, p.n_blocks))
+        cuts = [(i, i + 1, b, min(b + p.step, p.n_blocks)) for i in range(count)
+                for b in range(0, p.n_blocks, p.step)]
+        threads.each(run, [(*c, STATES) for c in cuts], p.n_threads)
+        bad = run(0, count, 0, p.n_blocks, FINISH)
+        if bad >= 0:
+            return start + bad
+        if job.out is not None:
+            threads.each(run, [(*c, WRITE) for c in cuts], p.n_threads)
+            run(0, count, 0, p.n_blocks, WRITE + 1)
+    return -1
+
+
+def _with_states(job, rows, count, blocks):
+    cut = {name: a if a is None else a[rows] for name in
+           ("first", "second", "out", "labels", "sample_weight", "dlosses", "losses", "lse")
+           for a in (getattr(job, name),)}
+    rest = {name: getattr(job, name) for name in ("kernel", "dtype", "class_weight", "scale", "cap", "smoothing",
+                                                  "z_loss", "grad_scale", "ignore_index")}
+    return Job(**cut, **rest, states=np.empty((count, blocks, 4)), finals=np.empty((count, 4)))
+
+
+def _run_staged(problem, p, backend, arrays, per_row):
+    """Rows that cannot be read in place: copied a few at a time, computed, copied back."""
+    row, n_classes = problem.dtype, p.n_classes
+    native = np.dtype(arrays[0].dtype if arrays[0].dtype.name == row.name else row.name).newbyteorder("=")
+    scratch = [None if a is None else np.empty((p.staged_rows, n_classes), native) for a in arrays]
+    for start in range(0, p.n_rows, p.staged_rows):
+        count = min(p.staged_rows, p.n_rows - start)
+        rows = np.unravel_index(np.arange(start, start + count), problem.lead) if problem.lead else ()
+        for a, s in zip(arrays[:2], scratch[:2], strict=True):
+            if a is not None:
+                s[:count] = a[rows]
+        views = [None if s is None else carrier_view(s[:count], row) for s in scratch]
+        cut = [None if a is None else a[start:start + count] for a in per_row]
+        bad = _run(_job(problem, *views, *cut), p, backend, count)
+        if bad >= 0:
+            return start + bad
+        if arrays[2] is not None:
+            arrays[2][rows] = scratch[2][:count]
+    return -1

@@ -1,0 +1,72 @@
+"""[4] Nominal classes and their indices: "cat" <-> 0. One-hot vectors, for teaching and for the tests."""
+
+import operator
+from collections.abc import Hashable, Iterable
+
+import numpy as np
+
+from . import check
+
+
+class Vocabulary:
+    """A fixed order of distinct classes: `encode` gives indices, `decode` gives the classes back."""
+
+    def __init__(self, classes: Iterable[Hashable]):
+        self.classes = tuple(classes)
+        self._index = {c: i for i, c in enumerate(self.classes)}
+        if len(self._index) != len(self.classes):
+            seen = set()
+            twice = next(c for c in self.classes if c in seen or seen.add(c))
+            raise ValueError(f"classes must be distinct, but {twice!r} occurs twice")
+
+    def __len__(self):
+        return len(self.classes)
+
+    def __contains__(self, item):
+        return item in self._index
+
+    def __repr__(self):
+        return f"Vocabulary of {len(self)} classes"
+
+    def encode(self, items, *, unknown=None):
+        """The index of one class, or an int64 array for a list or array; `unknown` stands for others."""
+        if isinstance(items, (list, tuple, np.ndarray)) and not (isinstance(items, tuple) and items in self._index):
+            flat = [self.encode(i, unknown=unknown) for i in np.asarray(items, dtype=object).reshape(-1)]
+            return np.array(flat, np.int64).reshape(np.shape(np.asarray(items, dtype=object)))
+        found = self._index.get(items, unknown)
+        if found is None:
+            raise KeyError(f"{items!r} is not one of the {len(self)} classes")
+        return found
+
+    def decode(self, indices):
+        """The class of one index, or a list for an array; LabelError outside [0, len)."""
+        a = np.asarray(indices)
+        labels = check.label_array(a, a.shape, "indices")
+        for i, label in enumerate(labels):
+            if not 0 <= label < len(self):
+                raise check.label_error(labels, i, a.shape, len(self), check.NO_IGNORE, "indices")
+        found = [self.classes[i] for i in labels]
+        return found if a.ndim else found[0]
+
+
+def one_hot(labels, n_classes, dtype=np.float32):
+    """(..., n_classes) with a 1 at each label: N x V numbers that nobody should build for real."""
+    a = np.asarray(labels)
+    indices = check.label_array(labels, a.shape)
+    n_classes = operator.index(n_classes)
+    wrong = np.flatnonzero((indices < 0) | (indices >= n_classes))
+    if len(wrong):
+        raise check.label_error(indices, wrong[0], a.shape, n_classes, check.NO_IGNORE)
+    out = np.zeros((indices.size, n_classes), dtype)
+    out[np.arange(indices.size), indices] = 1
+    return out.reshape(*a.shape, n_classes)
+
+
+def from_one_hot(one_hot):
+    """The labels (...) int64 of one-hot vectors (..., n_classes); ValueError where a row is not one-hot."""
+    a = check.class_axis_last(np.asarray(one_hot), -1, "one_hot")
+    ones = np.count_nonzero(a == 1, axis=-1)
+    wrong = np.argwhere((ones != 1) | (np.count_nonzero(a, axis=-1) != 1))
+    if len(wrong):
+        raise ValueError(f"one_hot[{', '.join(map(str, wrong[0]))}] is not a one-hot vector: one 1, all else 0")
+    return np.argmax(a, axis=-1)
