@@ -1,15 +1,17 @@
-"""[1] What RIGHT means: the formulas in float64 NumPy, as a student would write them. Read this first.
+"""[1] What RIGHT means: the formulas in NumPy, float64 or wider, as a student would write them. Read this first.
 
 Shapes: logits (n_rows, n_classes), labels (n_rows,), class_weight (n_classes,), sample_weight (n_rows,).
-Nothing here is fast and everything is float64. The tests hold every kernel against this page.
+Nothing here is fast. The tests hold every kernel against this page.
 """
 
 import numpy as np
 
+WIDE = np.longdouble  # 64 bits of mantissa on x86, so that float64 kernels can be held against it too
+
 
 def transform(logits, temperature=1.0, softcap=None):
     """z = c*tanh(u/c), or u, with u = logits/temperature."""
-    u = np.asarray(logits).astype(np.float64) / temperature
+    u = np.asarray(logits).astype(WIDE) / temperature
     return u if softcap is None else softcap * np.tanh(u / softcap)
 
 
@@ -23,7 +25,7 @@ def logsumexp(z):
 
 def log_softmax(z):
     """z - logsumexp(z), with log1p so that log p keeps its digits as p -> 1."""
-    z = np.asarray(z, dtype=np.float64)
+    z = np.asarray(z, dtype=WIDE)
     with np.errstate(all="ignore"):
         best = np.argmax(z, axis=-1)[..., None]
         delta = z - np.take_along_axis(z, best, -1)
@@ -40,7 +42,7 @@ def softmax(z):
 
 def targets(labels, n_classes, class_weight, label_smoothing):
     """t[i, k], the weight of class k in row i: (1-e)*w[y]*[k == y] + e/V*w[k]."""
-    weight = np.ones(n_classes) if class_weight is None else np.asarray(class_weight, np.float64)
+    weight = np.ones(n_classes) if class_weight is None else np.asarray(class_weight, WIDE)
     t = np.tile(label_smoothing / n_classes * weight, (len(labels), 1))
     t[np.arange(len(labels)), labels] += (1 - label_smoothing) * weight[labels]
     return t
@@ -75,13 +77,13 @@ def cross_entropy(logits, labels, *, class_weight=None, sample_weight=None, igno
     """(loss, dlogits) of 2-D logits with torch's meaning of every option that torch has."""
     logits, labels = np.asarray(logits), np.asarray(labels)
     n_rows, n_classes = logits.shape
-    weight = np.ones(n_rows) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    weight = np.ones(n_rows) if sample_weight is None else np.asarray(sample_weight, WIDE)
     used = (labels != ignore_index) & (weight != 0)
     safe = np.where(used, labels, 0)
     t = targets(safe, n_classes, class_weight, label_smoothing)
     z = transform(logits, temperature, softcap)
     per_row = np.where(used, losses(z, t, z_loss) * weight, 0.0)
-    class_of = np.ones(n_classes) if class_weight is None else np.asarray(class_weight, np.float64)
+    class_of = np.ones(n_classes) if class_weight is None else np.asarray(class_weight, WIDE)
     norm = 1.0
     with np.errstate(all="ignore"):
         if reduction == "mean":
@@ -94,13 +96,13 @@ def cross_entropy(logits, labels, *, class_weight=None, sample_weight=None, igno
 
 def entropy(probs):
     """-sum p*log p of each row, with 0*log 0 = 0."""
-    p = np.asarray(probs).astype(np.float64)
+    p = np.asarray(probs).astype(WIDE)
     with np.errstate(all="ignore"):
         return -_dot(p, np.log(p))
 
 
 def kl_divergence(p, q):
     """sum p*(log p - log q) of each row, with 0*log 0 = 0; inf where p > 0 and q = 0."""
-    p, q = np.asarray(p).astype(np.float64), np.asarray(q).astype(np.float64)
+    p, q = np.asarray(p).astype(WIDE), np.asarray(q).astype(WIDE)
     with np.errstate(all="ignore"):
         return _dot(p, np.log(p) - np.log(q))

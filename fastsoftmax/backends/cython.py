@@ -1,3 +1,43 @@
-"""[1] The Cython backend: the best build of the compiled kernels that this CPU can run."""
+"""[1] The Cython backend: the best build of the compiled kernels that this CPU can run, or a lower one by wish."""
 
-raise ImportError("the compiled kernels are not built")
+import importlib
+import os
+
+BUILDS = {4: ("x86-64-v4", "_kernels_v4"), 3: ("x86-64-v3", "_kernels_v3"), 1: ("baseline", "_kernels_baseline")}
+SPLITS_CLASSES = True
+
+
+def _level(can):
+    """The level to use: FASTSOFTMAX_CPU, where it is set, can only lower it."""
+    wish = os.environ.get("FASTSOFTMAX_CPU")
+    if not wish:
+        return can
+    levels = {name: level for level, (name, _) in BUILDS.items()}
+    if wish not in levels:
+        raise ImportError(f"FASTSOFTMAX_CPU is {wish!r}; allowed are " + ", ".join(map(repr, levels)))
+    if levels[wish] > can:
+        raise ImportError(f"FASTSOFTMAX_CPU is {wish!r}, but this CPU supports only {BUILDS[can][0]!r}")
+    return levels[wish]
+
+
+def _load():
+    package = __name__.rpartition(".")[0]
+    try:
+        can = importlib.import_module(f"{package}._cpu").level()
+        instruction_set, module = BUILDS[_level(can)]
+        return instruction_set, importlib.import_module(f"{package}.{module}")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "the compiled kernels are not built: install a C compiler (gcc) and reinstall fastsoftmax"
+        ) from error
+
+
+INSTRUCTION_SET, _kernels = _load()
+bind = _kernels.bind
+scan_labels = _kernels.scan_labels
+read_pass, update_pass, copy_pass = _kernels.read_pass, _kernels.update_pass, _kernels.copy_pass
+
+
+def describe():
+    """One line for show_config."""
+    return f"available, built for {INSTRUCTION_SET}"

@@ -1,0 +1,35 @@
+"""Builds the Cython text once per instruction set; without a compiler the package installs all the same."""
+
+import os
+import platform
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+# -fno-math-errno and -fno-trapping-math let loops over floor and comparisons vectorise; NaN and inf stay exact.
+FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-plt"]
+X86_LEVELS = {"baseline": [], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
+
+
+def levels():
+    """Instruction sets to build for: every x86-64 level where it applies, else the compiler's own default."""
+    return X86_LEVELS if platform.machine().lower() in ("x86_64", "amd64") else {"baseline": []}
+
+
+def extension(name, flags):
+    return Extension(
+        f"fastsoftmax.backends._{name}",
+        [f"src_cython/{name}.pyx"],
+        include_dirs=["src_cython", numpy.get_include()],
+        extra_compile_args=FLAGS + flags,
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        depends=[str(p) for p in Path("src_cython").glob("*.[hp]*")],
+        # FASTSOFTMAX_REQUIRE_COMPILED=1 makes a failed build an error (CI); else Numba or NumPy serve
+        optional=os.environ.get("FASTSOFTMAX_REQUIRE_COMPILED") != "1",
+    )
+
+
+extensions = [extension("cpu", [])] + [extension(f"kernels_{level}", flags) for level, flags in levels().items()]
+setup(ext_modules=cythonize(extensions, include_path=["src_cython"], compiler_directives={"language_level": "3"}))

@@ -1,0 +1,3 @@
+# cython: freethreading_compatible=True, cdivision=True
+# The kernels for x86-64 level "baseline" (or, as baseline, for any machine).
+include "kernels.pxi"
