@@ -1,3 +1,120 @@
-"""[1] The Numba backend."""
+"""[1] The Numba backend: kernels compiled at their first call with each dtype. `numpy.py` is the same, to be read."""
 
-raise ImportError("the Numba kernels are not there yet")
+import numpy as np
+
+try:
+    import numba
+except ImportError as error:
+    raise ImportError('the Numba backend needs Numba: pip install "fastsoftmax[numba]"') from error
+
+from ..contract import BLOCK, NO_IGNORE
+from . import _numba_pairs as pairs
+from . import _numba_rows as rows
+from ._numba_cache import kernel
+
+SPLITS_CLASSES = True
+
+KERNELS = {
+    "lse_rows": (rows.softmax_rows, rows.LSE),
+    "softmax_rows": (rows.softmax_rows, rows.SOFTMAX),
+    "log_softmax_rows": (rows.softmax_rows, rows.LOG_SOFTMAX),
+    "cross_entropy_rows": (rows.softmax_rows, rows.LABELS),
+    "soft_cross_entropy_rows": (rows.softmax_rows, rows.TARGETS),
+    "softmax_grad_rows": (pairs.pair_rows, pairs.SOFTMAX_GRAD),
+    "log_softmax_grad_rows": (pairs.pair_rows, pairs.LOG_SOFTMAX_GRAD),
+    "entropy_rows": (pairs.pair_rows, pairs.ENTROPY),
+    "kl_divergence_rows": (pairs.pair_rows, pairs.KL_DIVERGENCE),
+}
+
+
+def describe():
+    """One line for show_config()."""
+    return f"Numba {numba.__version__}, compiled for this CPU at first use"
+
+
+def _in(array, dtype):
+    """An input as the kernels take it: contiguous, read-only, empty where absent, so that one type fits all."""
+    if array is None:
+        array = np.empty(0, dtype)
+    array = np.ascontiguousarray(array, dtype).view()
+    array.flags.writeable = False
+    return array
+
+
+def _flat(array, dtype, writeable):
+    """(all the memory between the rows' ends as one 1-d array, where row 0 starts, the row step), in elements."""
+    if array is None or array.size == 0:
+        empty = np.empty(0, dtype)
+        empty.flags.writeable = writeable
+        return empty, 0, 0
+    n_rows, n_classes = array.shape
+    step = array.strides[0] // array.itemsize if n_rows > 1 else 0
+    reach = step * (n_rows - 1)
+    lowest = array if reach >= 0 else array[::-1]
+    flat = np.lib.stride_tricks.as_strided(lowest[0], (abs(reach) + n_classes,), (array.itemsize,),
+                                           writeable=writeable)
+    return flat, max(0, -reach), step
+
+
+def _place(job):
+    """1 where out is first itself, 2 where it is second, else 0."""
+    for number, array in ((1, job.first), (2, job.second)):
+        if job.out is not None and array is not None and job.out.ctypes.data == array.ctypes.data:
+            return number
+    return 0
+
+
+def _arguments(job, kind):
+    carrier, real = job.dtype.carrier, job.dtype.real
+    x, x0, x_step = _flat(job.first, carrier, False)
+    q, q0, q_step = _flat(job.second, carrier, False)
+    out, out0, out_step = _flat(job.out, carrier, True)
+    losses = np.empty(0) if job.losses is None else job.losses
+    lse = np.empty(0) if job.lse is None else job.lse
+    states = np.empty((0, 0, 4)) if job.states is None else job.states
+    finals = np.empty((0, 4)) if job.finals is None else job.finals
+    arrays = (_in(job.class_weight, real), _in(job.labels, np.int64), _in(job.sample_weight, np.float64),
+              _in(job.dlosses, np.float64), losses, lse, states, finals)
+    inner = 1.0 if job.cap else job.scale
+    numbers = rows.Numbers(
+        kind, job.first.shape[1], x0, x_step, q0, q_step, out0, out_step, job.ignore_index, _place(job),
+        job.out is not None, job.class_weight is not None, job.sample_weight is not None,
+        job.dlosses is not None, float(job.scale), float(inner), float(job.cap), float(job.smoothing),
+        float(job.z_loss), float(job.grad_scale))
+    return (x, q, out), arrays, numbers
+
+
+def bind(job):
+    """run(row0, row1, block0, block1, phase) -> the first row with a bad label, or -1."""
+    function, kind = KERNELS[job.kernel]
+    flats, arrays, numbers = _arguments(job, kind)
+    room = BLOCK if job.cap or job.dtype.itemsize == 2 else 0
+
+    def run(row0, row1, block0, block1, phase):
+        scratch = np.empty(room, job.dtype.real)  # a thread's own
+        return function(rows.Arrays(*flats, scratch, *arrays), numbers, row0, row1, block0, block1, phase)
+
+    return run
+
+
+@kernel
+def _scan(labels, n_classes, ignore_index, class_weight, sample_weight):
+    total = 0.0
+    for i in range(len(labels)):
+        y = labels[i]
+        if y == ignore_index:
+            continue
+        if y < 0 or y >= n_classes:
+            return i, 0.0
+        weight = sample_weight[i] if len(sample_weight) else 1.0
+        if weight != 0:
+            total += weight * class_weight[y] if len(class_weight) else weight
+    return -1, total
+
+
+def scan_labels(labels, n_classes, ignore_index, class_weight, sample_weight):
+    """(first row whose label is out of range or -1, sum of the weights of the rows that count)."""
+    ignore_index = NO_IGNORE if ignore_index is None else ignore_index
+    bad, total = _scan(_in(labels, np.int64), n_classes, ignore_index, _in(class_weight, np.float64),
+                       _in(sample_weight, np.float64))
+    return int(bad), float(total)

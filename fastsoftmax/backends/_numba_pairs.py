@@ -1,0 +1,146 @@
+"""[1] Kernels over probabilities, one compiled text: the gradients through softmax and log_softmax, entropy, KL.
+
+Each is a sum over the row, and for the gradients one more pass: out = p*(dp - sum) or dlp - exp(lp)*sum.
+"""
+
+import math
+
+import numpy as np
+
+from ..contract import ALL, BLOCK, FINISH, STATES, WRITE
+from ._numba_cache import inlined, jit, kernel, pasted, sum_jit
+from ._numba_math import as_real, exp_of, put, real_of
+
+SOFTMAX_GRAD, LOG_SOFTMAX_GRAD, ENTROPY, KL_DIVERGENCE = range(4)
+
+
+@sum_jit
+def dot(p, dp):
+    s = 0.0
+    for k in range(len(p)):
+        s += np.float64(real_of(p[k])) * np.float64(real_of(dp[k]))
+    return s
+
+
+@sum_jit
+def total(dp):
+    s = 0.0
+    for k in range(len(dp)):
+        s += np.float64(real_of(dp[k]))
+    return s
+
+
+@sum_jit
+def block_entropy(p):
+    s = 0.0
+    for k in range(len(p)):
+        v = np.float64(real_of(p[k]))
+        s -= 0.0 if v == 0 else v * math.log(v)
+    return s
+
+
+@sum_jit
+def block_kl(p, q):
+    s = 0.0
+    for k in range(len(p)):
+        v = np.float64(real_of(p[k]))
+        s += 0.0 if v == 0 else v * math.log(v / np.float64(real_of(q[k])))
+    return s
+
+
+@inlined
+def block(flat, row0, row_step, n_classes, i, b):
+    start = row0 + i * row_step + b * BLOCK
+    return flat[start:start + min(BLOCK, n_classes - b * BLOCK)]
+
+
+@jit
+def block_total(a, n, i, b):
+    """What block b adds to the row's sum."""
+    p = block(a.x, n.x0, n.x_step, n.n_classes, i, b)
+    if n.kind == ENTROPY:
+        return block_entropy(p)
+    q = block(a.q, n.q0, n.q_step, n.n_classes, i, b)
+    if n.kind == KL_DIVERGENCE:
+        return block_kl(p, q)
+    return dot(p, q) if n.kind == SOFTMAX_GRAD else total(q)
+
+
+@pasted
+def put_softmax_grad(p, dp, out, s):
+    for k in range(len(out)):
+        put(out, k, real_of(p[k]) * (real_of(dp[k]) - s))
+
+
+@pasted
+def put_log_softmax_grad(lp, dlp, out, s):
+    for k in range(len(out)):
+        put(out, k, real_of(dlp[k]) - exp_of(real_of(lp[k])) * s)
+
+
+@pasted
+def put_either(kind, p, dp, out, s):
+    if kind == SOFTMAX_GRAD:
+        put_softmax_grad(p, dp, out, s)
+    else:
+        put_log_softmax_grad(p, dp, out, s)
+
+
+@jit
+def write_block(a, n, i, s, b):
+    """out of one block. An input that out replaces is read as out, so that LLVM sees independent iterations."""
+    out = block(a.out, n.out0, n.out_step, n.n_classes, i, b)
+    p = block(a.x, n.x0, n.x_step, n.n_classes, i, b)
+    dp = block(a.q, n.q0, n.q_step, n.n_classes, i, b)
+    s = as_real(out, s)
+    if n.in_place == 1:
+        put_either(n.kind, out, dp, out, s)
+    elif n.in_place == 2:
+        put_either(n.kind, p, out, out, s)
+    else:
+        put_either(n.kind, p, dp, out, s)
+
+
+@jit
+def deliver(a, n, i, s):
+    if n.kind == ENTROPY or n.kind == KL_DIVERGENCE:
+        a.losses[i] = s
+
+
+@jit
+def whole_row(a, n, i, n_blocks):
+    s = 0.0
+    for b in range(n_blocks):
+        s += block_total(a, n, i, b)
+    deliver(a, n, i, s)
+    if n.writes:
+        for b in range(n_blocks):
+            write_block(a, n, i, s, b)
+
+
+@jit
+def one_phase(a, n, i, block0, block1, phase):
+    if phase == STATES:
+        for b in range(block0, block1):
+            a.states[i, b, 1] = block_total(a, n, i, b)
+    elif phase == FINISH:
+        s = 0.0
+        for b in range(a.states.shape[1]):
+            s += a.states[i, b, 1]
+        a.finals[i, 1] = s
+        deliver(a, n, i, s)
+    elif phase == WRITE:
+        for b in range(block0, block1):
+            write_block(a, n, i, a.finals[i, 1], b)
+
+
+@kernel
+def pair_rows(a, n, row0, row1, block0, block1, phase):
+    """Rows row0 to row1, or one phase of their blocks; always -1: there are no labels."""
+    n_blocks = -(-n.n_classes // BLOCK)
+    for i in range(row0, row1):
+        if phase == ALL:
+            whole_row(a, n, i, n_blocks)
+        else:
+            one_phase(a, n, i, block0, block1, phase)
+    return -1
