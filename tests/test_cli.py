@@ -69,5 +69,5 @@ def test_ctrl_c_is_130(monkeypatch):
 
 
 def test_module_runs_info():
-    done = subprocess.run([sys.executable, "-m", "fastsoftmax", "info"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-P", "-m", "fastsoftmax", "info"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "backend:" in done.stdout and "GB/s" in done.stdout

@@ -163,7 +163,7 @@ def test_demo_writes_a_whole_report(text, tmp_path, capsys):
 def test_ctrl_c_leaves_a_valid_report(text, tmp_path, moment):
     arguments = _arguments(text, tmp_path / "out", seconds=60, rounds=3)
     with open(tmp_path / "printed", "w+") as printed:
-        child = subprocess.Popen([sys.executable, "-m", "fastsoftmax", *arguments], stdout=printed, stderr=printed)
+        child = subprocess.Popen([sys.executable, "-P", "-m", "fastsoftmax", *arguments], stdout=printed, stderr=printed)
         deadline = time.monotonic() + 60
         while moment not in (tmp_path / "printed").read_text() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -172,7 +172,9 @@ def test_ctrl_c_leaves_a_valid_report(text, tmp_path, moment):
         assert child.wait(30) == 130, (tmp_path / "printed").read_text()
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     markdown = (tmp_path / "out" / "report.md").read_text()
-    assert results["status"] == "interrupted" and "interrupted" in markdown and results["configuration"]
+    assert results["status"] == "interrupted" and "interrupted" in markdown
+    if not moment.startswith("1."):
+        assert results["configuration"] and results["bandwidth"]["read"] > 0
     if moment.startswith("words"):
         assert results["comparison"]["entries"] and "loss+gradient" in markdown
     assert not list((tmp_path / "out").glob("*.part"))

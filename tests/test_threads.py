@@ -58,7 +58,7 @@ with fs.use_num_threads(4):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not support fork")
 def test_fork_after_use(backend):
     env = {**os.environ, "FASTSOFTMAX_BACKEND": backend}
-    assert subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], env=env, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-W", "ignore", "-c", FORK], env=env, timeout=60).returncode == 0
 
 
 SPIN = """
@@ -73,7 +73,7 @@ while True:
 
 def test_ctrl_c_is_honoured_at_once(backend):
     env = {**os.environ, "FASTSOFTMAX_BACKEND": backend}
-    child = subprocess.Popen([sys.executable, "-c", SPIN], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-P", "-c", SPIN], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert child.stdout.readline() == b"ready\n"
     time.sleep(0.3)
     child.send_signal(signal.SIGINT)
@@ -84,13 +84,13 @@ def test_ctrl_c_is_honoured_at_once(backend):
 
 def test_import_loads_no_framework():
     code = "import sys, fastsoftmax; print([m for m in ('numba','scipy','torch','jax','sklearn') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    assert subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
 def test_forcing_an_instruction_set_names_what_exists():
     env = {**os.environ, "FASTSOFTMAX_CPU": "z80"}
     code = "from fastsoftmax.backends import why_not; print(why_not('cython'))"
-    said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout
+    said = subprocess.run([sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True).stdout
     assert "not built" in said or "'x86-64-v4', 'x86-64-v3', 'baseline'" in said
 
 
@@ -108,7 +108,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     if fs.backends.why_not("cython"):
         pytest.skip("no compiler: the Cython kernels are not built")
-    assert int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout) < 1024
+    assert int(subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True).stdout) < 1024
 
 
 def test_rows_are_the_same_in_any_batch(backend):

@@ -123,6 +123,20 @@ def _lowered(value):
     return (lambda value: value * LOWER32) if value == types.float32 else (lambda value: value * LOWER64)
 
 
+@inlined
+def _exp_f32(x):
+    t = x * HALF_LOG2_E32
+    root = _exp2_f32(HIGH32 if t > HIGH32 else t) * LOWER32
+    return root * root
+
+
+@inlined
+def _exp_f64(x):
+    t = x * HALF_LOG2_E64
+    root = _exp2_f64(HIGH64 if t > HIGH64 else t) * LOWER64
+    return root * root
+
+
 def exp_of(x):
     """exp(x) of any x: as exp(x/2)**2, for which no power of two is out of reach."""
     raise NotImplementedError("compiled only")
@@ -130,17 +144,7 @@ def exp_of(x):
 
 @overload(exp_of, inline="always")
 def _exp_of(x):
-    def exp_f32(x):
-        t = x * HALF_LOG2_E32
-        root = _exp2_f32(HIGH32 if t > HIGH32 else t) * LOWER32
-        return root * root
-
-    def exp_f64(x):
-        t = x * HALF_LOG2_E64
-        root = _exp2_f64(HIGH64 if t > HIGH64 else t) * LOWER64
-        return root * root
-
-    return exp_f32 if x == types.float32 else exp_f64
+    return (lambda x: _exp_f32(x)) if x == types.float32 else (lambda x: _exp_f64(x))
 
 
 @inlined

@@ -15,7 +15,8 @@ def measure(name, n_rows, sizes):
     """{job: [extra bytes at each number of classes in sizes]} for the contender `name`; sizes ascending."""
     # A fixed threshold makes malloc return every freed table, so that one measurement does not hide the next.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    command = [sys.executable, "-m", "fastsoftmax.demo.memory", name, str(n_rows), *map(str, sizes)]
+    # -P: the installed package, also from a folder that holds a source tree of the same name
+    command = [sys.executable, "-P", "-m", "fastsoftmax.demo.memory", name, str(n_rows), *map(str, sizes)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"measuring the memory of {name} failed: {done.stderr.strip()[-500:]}")

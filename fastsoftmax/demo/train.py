@@ -22,7 +22,8 @@ def run(training, corpus, *, seconds, batch, seed, check=lambda: None):
     training |= {"corpus": corpus.name, "n_classes": len(corpus.vocabulary), "n_train_words": len(corpus.train),
                  "n_held_out_words": len(where), "uniform_perplexity": float(len(corpus.vocabulary)),
                  "unigram_perplexity": float(np.exp(-np.log(unigram[judged[1]]).mean())),
-                 "unknown_share": float((judged[1] == 0).mean()), "held_out_perplexity": None, "words": 0, "seconds": 0.0, "batch": batch,
+                 "unknown_share": float((judged[1] == 0).mean()),
+                 "held_out_perplexity": None, "words": 0, "seconds": 0.0, "batch": batch,
                  "curve": {"words": [], "seconds": [], "loss": []}, "checks": {"words": [], "perplexity": []},
                  "predictions": []}
     model = Model(unigram, seed=seed)
