@@ -81,26 +81,61 @@ C64 = _constants(np.float64, (
 LOW32, HIGH32, MAGIC32, LOWER32, ONE32 = _constants(np.float32, (-188.0, 64.0, 1.5 * 2**23, 2.0**-64, 1.0))
 LOW64, HIGH64, MAGIC64, LOWER64, ONE64 = _constants(np.float64, (-1500.0, 512.0, 1.5 * 2**52, 2.0**-512, 1.0))
 
+MINUS_TWO_LOG2_E32, TWO32 = _constants(np.float32, (-2 / np.log(2), 2.0))
+MINUS_TWO_LOG2_E64, TWO64 = _constants(np.float64, (-2 / np.log(2), 2.0))
 HALF_LOG2_E32, HALF_LOG2_E64 = np.float32(0.5 / np.log(2)), np.float64(0.5 / np.log(2))
 
 
 @inlined
-def _exp2_f32(t):
+def _parts_f32(t):
+    """(2**f - 1, 2**(n + RAISE)), where t = n + f."""
     t = LOW32 if t < LOW32 else t  # in this order NaN stays NaN
     k = t + MAGIC32
     f = t - (k - MAGIC32)
     p = C32[0] + f * (C32[1] + f * (C32[2] + f * (C32[3] + f * C32[4])))
-    return (f * p + ONE32) * _raised_power(k)
+    return f * p, _raised_power(k)
 
 
 @inlined
-def _exp2_f64(t):
+def _exp2_f32(t):
+    less, power = _parts_f32(t)
+    return (less + ONE32) * power
+
+
+@inlined
+def _tanh_f32(u):
+    t = abs(u) * MINUS_TWO_LOG2_E32
+    less, power = _parts_f32(t)
+    power = power * LOWER32
+    minus = less * power + (power - ONE32)  # exp(-2|u|) - 1, to the last digits
+    value = -minus / (minus + TWO32)
+    return -value if u < 0 else value
+
+
+@inlined
+def _parts_f64(t):
     t = LOW64 if t < LOW64 else t
     k = t + MAGIC64
     f = t - (k - MAGIC64)
     p = C64[6] + f * (C64[7] + f * (C64[8] + f * (C64[9] + f * C64[10])))
     p = C64[0] + f * (C64[1] + f * (C64[2] + f * (C64[3] + f * (C64[4] + f * (C64[5] + f * p)))))
-    return (f * p + ONE64) * _raised_power(k)
+    return f * p, _raised_power(k)
+
+
+@inlined
+def _exp2_f64(t):
+    less, power = _parts_f64(t)
+    return (less + ONE64) * power
+
+
+@inlined
+def _tanh_f64(u):
+    t = abs(u) * MINUS_TWO_LOG2_E64
+    less, power = _parts_f64(t)
+    power = power * LOWER64
+    minus = less * power + (power - ONE64)  # exp(-2|u|) - 1, to the last digits
+    value = -minus / (minus + TWO64)
+    return -value if u < 0 else value
 
 
 def exp2_raised(t):
@@ -135,6 +170,16 @@ def _exp_f64(x):
     t = x * HALF_LOG2_E64
     root = _exp2_f64(HIGH64 if t > HIGH64 else t) * LOWER64
     return root * root
+
+
+def tanh(u):
+    """tanh(u) as -expm1(-2|u|)/(expm1(-2|u|) + 2)."""
+    raise NotImplementedError("compiled only")
+
+
+@overload(tanh, inline="always")
+def _tanh(u):
+    return (lambda u: _tanh_f32(u)) if u == types.float32 else (lambda u: _tanh_f64(u))
 
 
 def exp_of(x):

@@ -12,7 +12,7 @@ from numba.extending import overload
 
 from ..contract import ALL, BLOCK, FINISH, STATES, WRITE
 from ._numba_cache import inlined, jit, kernel, pasted, sum_jit
-from ._numba_math import as_real, exp2_raised, lowered, maximum, prefetch, put, real_of
+from ._numba_math import as_real, exp2_raised, lowered, maximum, prefetch, put, real_of, tanh
 
 LSE, SOFTMAX, LOG_SOFTMAX, LABELS, TARGETS = range(5)  # what a job is
 INERT, BAD = -2, -3  # a row that does not count, a label out of range
@@ -93,7 +93,7 @@ def span(n, b):
 
 @inlined
 def capped(x, scale, cap):
-    return cap * math.tanh(x * scale / cap)
+    return cap * tanh(x * scale / cap)
 
 
 def plain_block(x, z, start, count):
