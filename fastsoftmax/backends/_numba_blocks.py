@@ -9,6 +9,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from . import _numba_memory as memory
 from . import _numba_vec as vec
 from ._numba_cache import inlined, jit
 from ._numba_math import C32, C64
@@ -82,7 +83,7 @@ def near(t):
 
 @inlined
 def first_max(x, start, count):
-    v = vec.load_some(x, start, min(count, WIDTH), -np.inf)
+    v = memory.load_some(x, start, min(count, WIDTH), -np.inf)
     return vec.top(v, v, v, v)
 
 
@@ -95,7 +96,7 @@ def fused_step(x, v, m, s, log2e, shift, low):
 @inlined
 def last_step(x, k, stop, m, s, log2e, shift, low):
     """The same of x[k:stop], which may be short or nothing."""
-    v = vec.load_some(x, k, stop - k, -np.inf)
+    v = memory.load_some(x, k, stop - k, -np.inf)
     return vec.larger(v, m), s + vec.keep_some(exp2_split(x, v, log2e, shift, low), stop - k)
 
 
@@ -125,10 +126,10 @@ def max_exp_sum(x, start, count, scale_log2e, a, n, late):
         write_late(a, n, late, piece, end)
         whole = start + piece + (end - piece) // GROUP * GROUP
         for k in range(start + piece, whole, GROUP):
-            m0, s0 = fused_step(x, vec.load(x, k), m0, s0, log2e, shift, low)
-            m1, s1 = fused_step(x, vec.load(x, k + WIDTH), m1, s1, log2e, shift, low)
-            m2, s2 = fused_step(x, vec.load(x, k + 2 * WIDTH), m2, s2, log2e, shift, low)
-            m3, s3 = fused_step(x, vec.load(x, k + 3 * WIDTH), m3, s3, log2e, shift, low)
+            m0, s0 = fused_step(x, memory.load(x, k), m0, s0, log2e, shift, low)
+            m1, s1 = fused_step(x, memory.load(x, k + WIDTH), m1, s1, log2e, shift, low)
+            m2, s2 = fused_step(x, memory.load(x, k + 2 * WIDTH), m2, s2, log2e, shift, low)
+            m3, s3 = fused_step(x, memory.load(x, k + 3 * WIDTH), m3, s3, log2e, shift, low)
         if whole < start + end:
             stop = start + end
             m0, s0 = last_step(x, whole, stop, m0, s0, log2e, shift, low)
@@ -149,10 +150,10 @@ def vector_max(x, start, count):
     stop = start + count
     whole = start + count // GROUP * GROUP
     for k in range(start, whole, GROUP):
-        m0, m1 = vec.larger(vec.load(x, k), m0), vec.larger(vec.load(x, k + WIDTH), m1)
-        m2, m3 = vec.larger(vec.load(x, k + 2 * WIDTH), m2), vec.larger(vec.load(x, k + 3 * WIDTH), m3)
+        m0, m1 = vec.larger(memory.load(x, k), m0), vec.larger(memory.load(x, k + WIDTH), m1)
+        m2, m3 = vec.larger(memory.load(x, k + 2 * WIDTH), m2), vec.larger(memory.load(x, k + 3 * WIDTH), m3)
     for k in range(whole, stop, WIDTH):
-        m0 = vec.larger(vec.load_some(x, k, stop - k, -np.inf), m0)
+        m0 = vec.larger(memory.load_some(x, k, stop - k, -np.inf), m0)
     return vec.top(m0, m1, m2, m3)
 
 
@@ -161,16 +162,16 @@ def vector_max(x, start, count):
 
 @inlined
 def kept_step(x, k, s, log2e, shift, low, ahead):
-    vec.prefetch(x, ahead)
-    e = exp2_split(x, vec.load(x, k), log2e, shift, low)
-    vec.store(x, k, e)
+    memory.prefetch(x, ahead)
+    e = exp2_split(x, memory.load(x, k), log2e, shift, low)
+    memory.store(x, k, e)
     return s + e
 
 
 @inlined
 def last_kept_step(x, k, stop, s, log2e, shift, low):
-    e = vec.keep_some(exp2_split(x, vec.load_some(x, k, stop - k, 0.0), log2e, shift, low), stop - k)
-    vec.store_some(x, k, stop - k, e)
+    e = vec.keep_some(exp2_split(x, memory.load_some(x, k, stop - k, 0.0), log2e, shift, low), stop - k)
+    memory.store_some(x, k, stop - k, e)
     return s + e
 
 
@@ -213,9 +214,9 @@ def kept_by_far(x, start, count, one, m):
     s, zero, stop = vec.full(x, 0.0), vec.full(x, 0.0), start + count
     holds_nan = np.isinf(m) and has_nan(x, start, stop)
     for k in range(start, stop, WIDTH):
-        v = vec.load_some(x, k, stop - k, 0.0)
+        v = memory.load_some(x, k, stop - k, 0.0)
         e = vec.keep_some(exp2_raised(x, (v - reference) * log2e, raised, low), stop - k)
-        vec.store_some(x, k, min(stop - k, WIDTH), e)
+        memory.store_some(x, k, min(stop - k, WIDTH), e)
         s = s + e
     total = math.ldexp(vec.total(s, zero, zero, zero), -int(up))
     if np.isinf(m):
@@ -238,13 +239,13 @@ def multiply(x, start, count, a):
     small = 2.0**-up
     tiny, stop = abs(a) < small, start + count
     first, last = vec.full(x, a / small if tiny else a), vec.full(x, small if tiny else 1.0)
-    h = min(vec.head(x, start), count)
-    vec.store_some(x, start, h, vec.load_some(x, start, h, 0.0) * first * last)
+    h = min(memory.head(x, start), count)
+    memory.store_some(x, start, h, memory.load_some(x, start, h, 0.0) * first * last)
     k = start + h
     while k + WIDTH <= stop:
-        vec.store(x, k, vec.load(x, k) * first * last)
+        memory.store(x, k, memory.load(x, k) * first * last)
         k += WIDTH
-    vec.store_some(x, k, stop - k, vec.load_some(x, k, stop - k, 0.0) * first * last)
+    memory.store_some(x, k, stop - k, memory.load_some(x, k, stop - k, 0.0) * first * last)
 
 
 @jit
@@ -266,9 +267,9 @@ def sum_of_others(x, start, count):
 @inlined
 def put_step(out, k, v, streams):
     if streams:
-        vec.stream(out, k, v)
+        memory.stream(out, k, v)
     else:
-        vec.store(out, k, v)
+        memory.store(out, k, v)
 
 
 @inlined
@@ -284,25 +285,25 @@ def write_exps(x, x0, out, out0, count, m, scale_log2e, factor, less, streams, a
     first, last = (lower, factor) if abs(factor) > 1 else (factor, lower)  # only the last product may underflow
     a, b, c = vec.full(x, first), vec.full(x, last), vec.full(x, -less)
     top, log2e, raised, low = vec.full(x, m), vec.full(x, scale_log2e), vec.full(x, magic + up), vec.full(x, lowest)
-    k = min(vec.head(out, out0), count)
-    v = vec.load_some(x, x0, k, m)
-    vec.store_some(out, out0, k, exps_of(x, v, top, log2e, raised, low, a, b, c))
+    k = min(memory.head(out, out0), count)
+    v = memory.load_some(x, x0, k, m)
+    memory.store_some(out, out0, k, exps_of(x, v, top, log2e, raised, low, a, b, c))
     while k + WIDTH <= count:
-        vec.prefetch(x, ahead + k)
-        put_step(out, out0 + k, exps_of(x, vec.load(x, x0 + k), top, log2e, raised, low, a, b, c), streams)
+        memory.prefetch(x, ahead + k)
+        put_step(out, out0 + k, exps_of(x, memory.load(x, x0 + k), top, log2e, raised, low, a, b, c), streams)
         k += WIDTH
-    v = vec.load_some(x, x0 + k, count - k, m)
-    vec.store_some(out, out0 + k, count - k, exps_of(x, v, top, log2e, raised, low, a, b, c))
+    v = memory.load_some(x, x0 + k, count - k, m)
+    memory.store_some(out, out0 + k, count - k, exps_of(x, v, top, log2e, raised, low, a, b, c))
 
 
 @jit
 def write_logs(x, x0, out, out0, count, m, scale, less, streams, ahead):
     """out = (x - m)*scale - less."""
     top, by, c = vec.full(x, m), vec.full(x, scale), vec.full(x, -less)
-    k = min(vec.head(out, out0), count)
-    vec.store_some(out, out0, k, vec.fma(vec.load_some(x, x0, k, m) - top, by, c))
+    k = min(memory.head(out, out0), count)
+    memory.store_some(out, out0, k, vec.fma(memory.load_some(x, x0, k, m) - top, by, c))
     while k + WIDTH <= count:
-        vec.prefetch(x, ahead + k)
-        put_step(out, out0 + k, vec.fma(vec.load(x, x0 + k) - top, by, c), streams)
+        memory.prefetch(x, ahead + k)
+        put_step(out, out0 + k, vec.fma(memory.load(x, x0 + k) - top, by, c), streams)
         k += WIDTH
-    vec.store_some(out, out0 + k, count - k, vec.fma(vec.load_some(x, x0 + k, count - k, m) - top, by, c))
+    memory.store_some(out, out0 + k, count - k, vec.fma(memory.load_some(x, x0 + k, count - k, m) - top, by, c))
