@@ -63,10 +63,12 @@ def losses(z, t, z_loss=0.0):
 def dlogits(logits, t, upstream, z_loss=0.0, temperature=1.0, softcap=None):
     """The gradient of sum_i upstream[i]*losses[i] with respect to the logits, (n_rows, n_classes)."""
     z = transform(logits, temperature, softcap)
-    total = np.sum(t, axis=-1)
+    log_p = log_softmax(z)
+    p = np.exp(log_p)
+    # sum(t)*p - t, with p - 1 = expm1(log p) so that the gradient at a label keeps its digits as p -> 1
+    dz = t * np.expm1(log_p) + (np.sum(t, axis=-1)[:, None] - t) * p
     if z_loss:
-        total = total + 2 * z_loss * logsumexp(z)
-    dz = total[:, None] * softmax(z) - t
+        dz = dz + (2 * z_loss * logsumexp(z))[:, None] * p
     slope = 1.0 if softcap is None else 1 - (z / softcap) ** 2
     return np.asarray(upstream)[:, None] / temperature * slope * dz
 

@@ -85,7 +85,7 @@ def test_out():
 
 
 def test_backend_and_threads():
-    with pytest.raises(ValueError, match="unknown backend"):
+    with pytest.raises(ValueError, match="name is 'cuda'; allowed are 'auto', 'cython', 'numba', 'numpy'"):
         fs.set_backend("cuda")
     with pytest.raises(ValueError, match="at least 1"):
         fs.set_num_threads(0)
