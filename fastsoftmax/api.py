@@ -195,9 +195,9 @@ def _reduced(problem, losses):
     total = np.sum(losses)
     if problem.reduction == "sum":
         return total
-    if problem.total_weight == 0 and problem.empty == "zero":
-        return np.float64(0.0)
-    return total / problem.total_weight  # 0/0 = NaN where no row counts
+    if problem.total_weight == 0:
+        return np.float64(0.0 if problem.empty == "zero" else "nan")
+    return total / problem.total_weight
 
 
 def _with_grad(problem):

@@ -365,7 +365,7 @@ def cross_entropy(logits, labels, target_probs, options, *, wants_out=False, dlo
     total = _total_weight(indices, rows, weight, lead, n_classes, ignore)
     norm = 1.0
     if reduction == "mean":
-        norm = 1 / total if total else (0.0 if empty == "zero" else math.inf)
+        norm = 1 / total if total else (0.0 if empty == "zero" else math.nan)
     return Problem("soft_cross_entropy_rows" if soft else "cross_entropy_rows", row, x, q, target, out,
                    wants_out, axis, lead, indices, weight, rows, upstream, scale, cap, smoothing, z_loss,
                    norm, ignore, reduction, empty, total)

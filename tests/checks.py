@@ -23,8 +23,9 @@ def check_close(got, right, size, dtype, budget=BUDGET):
     assert got.shape == right.shape
     finite = np.isfinite(right)
     np.testing.assert_array_equal(got[~finite], right[~finite])
+    got, right, size = got[finite], right[finite], np.broadcast_to(size, got.shape)[finite]
     bound = budget * UNIT[dtype] * np.abs(size) + STORED[dtype] * np.abs(right) + TINY[dtype]
-    worst = np.max((np.abs(got - right) / bound)[finite], initial=0)
+    worst = np.max(np.abs(got - right) / bound, initial=0)
     assert worst <= 1, f"{worst} times the budget"
 
 

@@ -136,7 +136,8 @@ def _cross_entropy(job, rows):
         inert = inert | (labels == job.ignore_index)
         y = np.where(inert, 0, labels)
         c = (1 - job.smoothing) * (weight[y] if job.class_weight is not None else np.ones(len(x)))
-        t = job.smoothing / n_classes * weight * np.ones(n_classes)
+        # without smoothing only the label's own weight counts, so that another one may be NaN
+        t = job.smoothing / n_classes * weight * np.ones(n_classes) if job.smoothing else np.zeros(n_classes)
         total = np.full(len(x), np.sum(t))
     else:
         q = _real(job.second[rows], job.dtype).astype(np.float64)
@@ -154,7 +155,7 @@ def _cross_entropy(job, rows):
     job.losses[rows] = np.where(inert, 0.0, loss * share)
     job.lse[rows] = np.where(inert, 0.0, s.lse)
     if job.out is not None:
-        a = c + total + 2 * job.z_loss * s.lse
+        a = c + total + (2 * job.z_loss * s.lse if job.z_loss else 0.0)
         dz = a[:, None] * s.probs() - t
         if y is not None:
             # at a maximum p - 1 = -rest/(1 + rest), which keeps its digits as p -> 1
