@@ -175,8 +175,8 @@ def number(value, name, low, high=math.inf, *, above=False):
         raise wrong from None
     if not math.isfinite(x) or x < low or x > high or (above and x == low):
         bracket = "(" if above else "["
-        end = "inf)" if high == math.inf else f"{high}]"
-        raise ValueError(f"{name} is {x}, outside {bracket}{low}, {end}")
+        end = "inf)" if high == math.inf else f"{high:g}]"
+        raise ValueError(f"{name} is {x}, outside {bracket}{low:g}, {end}")
     return x
 
 

@@ -38,7 +38,15 @@ def available():
 def current():
     """The name of the backend that a call made here and now would use."""
     name = _override.get() or get_default()
-    return next(n for n in NAMES if why_not(n) is None) if name == "auto" else name
+    return _best() if name == "auto" else name
+
+
+@functools.cache
+def _best():
+    reason = why_not("cython")
+    if reason and reason.startswith("FASTSOFTMAX_CPU"):
+        raise ValueError(reason)  # a wish that cannot be had must not mean a slower backend without a word
+    return next(name for name in NAMES if why_not(name) is None)
 
 
 def get_default():
