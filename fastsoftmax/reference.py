@@ -15,23 +15,27 @@ def transform(logits, temperature=1.0, softcap=None):
     return u if softcap is None else softcap * np.tanh(u / softcap)
 
 
+def _from_the_maximum(z):
+    """(maximum, z - maximum, log of sum exp(z - maximum)) of each row: log1p of all terms but one maximum's, 1."""
+    best = np.argmax(z, axis=-1)[..., None]
+    delta = z - np.take_along_axis(z, best, -1)
+    others = np.exp(delta)
+    np.put_along_axis(others, best, 0.0, -1)
+    return np.max(z, axis=-1), delta, np.log1p(np.sum(others, axis=-1))
+
+
 def logsumexp(z):
     """log(sum(exp(z))) of each row, (n_rows,)."""
-    top = np.max(z, axis=-1)
-    shift = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(all="ignore"):
-        return shift + np.log(np.sum(np.exp(z - shift[..., None]), axis=-1))
+        top, _, log_sum = _from_the_maximum(np.asarray(z, WIDE))
+        return np.where(np.isinf(top), top, top + log_sum)
 
 
 def log_softmax(z):
-    """z - logsumexp(z), with log1p so that log p keeps its digits as p -> 1."""
-    z = np.asarray(z, dtype=WIDE)
+    """z - logsumexp(z), the maximum subtracted first, so that log p keeps its digits as p -> 1."""
     with np.errstate(all="ignore"):
-        best = np.argmax(z, axis=-1)[..., None]
-        delta = z - np.take_along_axis(z, best, -1)
-        others = np.exp(delta)
-        np.put_along_axis(others, best, 0.0, -1)
-        return delta - np.log1p(np.sum(others, axis=-1))[..., None]
+        _, delta, log_sum = _from_the_maximum(np.asarray(z, WIDE))
+        return delta - log_sum[..., None]
 
 
 def softmax(z):
