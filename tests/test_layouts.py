@@ -74,6 +74,19 @@ def test_what_goes_with_the_rows_in_awkward_layouts(backend, layout, kind):
     checks.check_same_bits(fs.cross_entropy_and_grad(x, labels, **options), right)
 
 
+@pytest.mark.parametrize("name", [name for name, operation in OPERATIONS.items() if operation.takes_out])
+def test_outputs_too_large_for_the_caches(backend, name):
+    """Rows at odd offsets in wider memory, 18 MB in all: the bits of single rows, and nothing else is written."""
+    operation = OPERATIONS[name]
+    for dtype, shape in [("float32", (9, 500_003)), ("bfloat16", (18, 500_003))]:
+        inputs = inputs_of(name, shape, dtype)
+        wide = np.full((shape[0], shape[1] + 8), 7, inputs[0].dtype)
+        got = operation(*inputs, out=wide[:, 3:-5])
+        for i in (0, shape[0] - 1):
+            checks.check_same_bits([r[i] for r in got], operation(*(a[i] for a in inputs)))
+        assert (wide[:, :3] == 7).all() and (wide[:, -5:] == 7).all()
+
+
 PEAK = """
 import resource, sys, numpy as np, fastsoftmax as fs
 fs.set_backend(sys.argv[1])
@@ -86,7 +99,13 @@ for name, view in views.items():
     fs.softmax(view[:30], out=out[:30, :view.shape[1]])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     fs.cross_entropy_and_grad(view, y, out=out[:, :view.shape[1]], label_smoothing=0.1)
+    fs.cross_entropy(view, y, softcap=5.0)
     fs.softmax(view, out=out[:, :view.shape[1]])
+    fs.log_softmax(view, out=out[:, :view.shape[1]])
+    fs.softmax_grad(view, view, out=out[:, :view.shape[1]])
+    fs.log_softmax_grad(view, view, out=out[:, :view.shape[1]])
+    fs.soft_cross_entropy_and_grad(view, view, out=out[:, :view.shape[1]])
+    fs.logsumexp(view), fs.entropy(view), fs.kl_divergence(view, view)
     print(name, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
