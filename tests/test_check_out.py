@@ -32,8 +32,12 @@ def test_out_along_another_axis(backend, name):
     inputs = inputs_of(name, (3, 4, 5), "float32")
     moved = [a if a.dtype.kind == "i" else np.ascontiguousarray(np.moveaxis(a, -1, 0)) for a in inputs]
     right = operation(*moved, axis=0)
-    for out in (np.empty((5, 3, 4), np.float32), np.empty((4, 3, 5), np.float32).T, moved[0]):
+    for out in (np.empty((5, 3, 4), np.float32), np.empty((4, 3, 5), np.float32).T):
         checks.check_same_bits(operation(*moved, axis=0, out=out), right)
+    in_place = [a.copy() for a in inputs]
+    right = operation(*in_place, out=in_place[0])
+    for got, expected in zip(operation(*moved, axis=0, out=moved[0]), right, strict=True):
+        checks.check_same_bits([np.moveaxis(got, 0, -1) if got.ndim == 3 else got], [expected])
 
 
 @TAKES_OUT
@@ -127,7 +131,8 @@ def test_out_between_the_rows_of_an_input(backend):
 def test_out_that_is_the_input_seen_twice(backend):
     """Another view object of the same elements, and one whose strides differ only where there is one element."""
     x, labels = inputs_of("cross_entropy", (1, 40), "float32")
-    right = fs.cross_entropy_and_grad(x, labels).dlogits
+    right = x.copy()
+    fs.cross_entropy_and_grad(right, labels, out=right)
     odd = np.lib.stride_tricks.as_strided
     for view in (lambda a: a[...], lambda a: a.reshape(1, 40), lambda a: odd(a, (1, 40), (4, 4))):
         same = x.copy()
