@@ -27,8 +27,8 @@ class Timed:
     def seconds(self):
         """One timing, of one call. The very first call, which pays for page faults and threads, is not timed."""
         if self._number is None:
-            self._take(1)
-            self._number = max(1, min(1000, int(LEAST_SECONDS / self._take(1)))) if self.repeats else 1
+            short = self._take(1) < LEAST_SECONDS and self.repeats
+            self._number = max(1, min(1000, int(LEAST_SECONDS / self._take(1)))) if short else 1
         return self._take(self._number) / self._number
 
     def _take(self, number):
