@@ -68,9 +68,15 @@ def right(inputs):
     if operation.out or operation.in_place:
         table = log_probs[checked] if operation.name == "log-softmax" else np.exp(log_probs[checked])
     if operation.gradient:
-        table[np.arange(len(table)), inputs.labels.reshape(-1)[:len(table)]] -= 1
+        subtract_one_hot(table, log_probs[checked], inputs.labels.reshape(-1)[:len(table)])
         table /= inputs.labels.size
     return Right(inputs, value, table, table)
+
+
+def subtract_one_hot(probs, log_probs, labels):
+    """probs - onehot(labels), in place, with every digit of p - 1 where p is all but 1."""
+    at = np.arange(len(labels)), labels
+    probs[at] = np.expm1(log_probs[at])
 
 
 def _right_grad(inputs, probs):
