@@ -81,7 +81,7 @@ class _Run:
         """Every operation on a case, each shown as soon as it is measured."""
         from . import measure, report
 
-        found = measure.new_case(case)
+        found = measure.new_case(case, self.contenders)
         self.results["cases"].append(found)
         with session.progress(stop, f"{case.name}: memory", len(self.contenders)) as tell:
             extra = measure.memory_of(case, self.operations, self.contenders, tell)

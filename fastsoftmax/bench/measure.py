@@ -2,7 +2,8 @@
 
 Results are plain dicts, filled entry after entry, so that they hold what was done whenever it is interrupted:
 
-case       {"name", "shape", "axis", "n_rows", "n_classes", "dtype", "description", "operations": [...]}
+case       {"name", "shape", "axis", "n_rows", "n_classes", "dtype", "description",
+            "contenders": {label: {"name", "ours"}}, "operations": [...]}
 operation  {"name", "label", "rounds", "entries": [...], "absent": {label: reason}, "ceiling": {...}, "noisy": [label]}
 entry      {"name", "label", "ours", "seconds": [...], "ms", "min_ms", "spread", "gb_per_s", "percent", "min_percent",
             "ratio", "relative_error", "max_ulp", "extra_bytes"}
@@ -19,10 +20,11 @@ from .rounds import interleaved, noisy, summary
 CEILING = "ceiling"  # the key of a ceiling's timings beside the contenders' names
 
 
-def new_case(case):
+def new_case(case, rivals):
     """The dict of a case of which nothing is measured yet."""
     return {"name": case.name, "shape": list(case.shape), "axis": case.axis, "n_rows": case.n_rows,
-            "n_classes": case.n_classes, "dtype": case.dtype, "description": case.describe(), "operations": []}
+            "n_classes": case.n_classes, "dtype": case.dtype, "description": case.describe(),
+            "contenders": {r.label: {"name": r.name, "ours": r.ours} for r in rivals}, "operations": []}
 
 
 def memory_of(case, operations, rivals, tell=lambda text: None):
@@ -38,7 +40,7 @@ def memory_of(case, operations, rivals, tell=lambda text: None):
 
 
 def run_operation(result, case, operation, rivals, *, rounds, seed, extra, tell=lambda text: None):
-    """Measure one operation with every contender that can; appends to result["operations"] of new_case(case).
+    """Measure one operation with every contender that can; appends to new_case()'s operations.
 
     extra: what memory_of gave.
     """

@@ -9,6 +9,7 @@ COLORS = {"fastsoftmax, Cython": "tab:red", "fastsoftmax, Numba": "tab:orange", 
           "scikit-learn": "tab:gray", "PyTorch": "tab:purple", "PyTorch, in place by hand": "mediumpurple",
           "torch.compile": "tab:pink", "JAX, jit": "black"}
 MARKERS = "osD^v<>pPXh*"
+SCALE, DARK = 30, 8  # ratios at the ends of the grid's colours, and from which on these are dark
 
 
 def draw(pictures, results, folder):
@@ -40,7 +41,7 @@ def time_against_classes(figure, results):
 def memory_against_classes(figure, results):
     """Peak extra MB against V, both on log axes."""
     # 0.1 MB stands for "nothing measurable": a log axis has no zero.
-    return _classes(figure, results, "extra_bytes", "peak extra memory in MB (0.1 and less drawn at 0.1)", 1e-6, 0.1)
+    return _classes(figure, results, "extra_bytes", "peak extra memory in MB (0.1: that or less)", 1e-6, 0.1)
 
 
 def _classes(figure, results, key, label, unit, least=0.0):
@@ -70,10 +71,12 @@ def roofline(figure, results):
     axes, height, places = figure.add_subplot(), 0.8 / (len(ours) + 1), np.arange(len(operations))
     for i, label in enumerate([*ours, None]):
         bars = [_bar(o, label) for o in operations]
-        axes.barh(places + (i - len(ours) / 2) * height, [b[0] for b in bars], height,
-                  color=COLORS.get(label, "lightgray"), label=label or "fastest other, named")
-        for place, (value, text) in zip(places, bars, strict=True):
-            axes.text(value, place + (i - len(ours) / 2) * height, f" {text}", va="center", fontsize="x-small")
+        at = places + (i - len(ours) / 2) * height
+        axes.barh(at, [value for value, _ in bars], height, color=COLORS.get(label, "lightgray"),
+                  label=label or "fastest other, named")
+        for place, (value, text) in zip(at, bars, strict=True):  # ours inside: the ceiling's mark may be near the end
+            axes.text(0 if label else value, place, f" {text}", va="center", fontsize="x-small",
+                      color="white" if label else "black")
     for place, o in zip(places, operations, strict=True):
         axes.plot([o["ceiling"]["gb_per_s"]] * 2, [place - 0.45, place + 0.45], color="black", lw=2,
                   label=None if place else "ceiling, measured in the same rounds")
@@ -131,7 +134,7 @@ def errors(figure, results):
         axes.axhline(0.5, color="black", ls=":", lw=1, label="rounding alone: 0.5" if axes is grid[0] else None)
         axes.set(yscale="log", title=operation["label"])
         axes.set_xticks(range(len(dtypes)), dtypes, fontsize="small")
-    grid[0].set_ylabel("largest error, units in the last place (1e-4 and less drawn there)")
+    grid[0].set_ylabel("largest error in ulp (1e-4: that or less)")
     figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     return True
 
@@ -153,14 +156,15 @@ def grid(figure, results):
             if (c["label"], c["dtype"]) == (label, dtype) and c["ratio"] is not None:
                 at = list(rows).index(c["n_rows"]), list(classes).index(c["n_classes"])
                 values[at] = c["ratio"]
-                axes.text(at[1], at[0], f"{c['ratio']:.1f}", ha="center", va="center", fontsize="x-small")
-        image = axes.imshow(values, norm=LogNorm(0.1, 100), cmap="PiYG", aspect="auto")
+                axes.text(*at[::-1], f"{c['ratio']:.2g}", ha="center", va="center", fontsize="x-small",
+                          color="black" if 1 / DARK < c["ratio"] < DARK else "white")
+        image = axes.imshow(values, norm=LogNorm(1 / SCALE, SCALE), cmap="PiYG", aspect="auto")
         axes.set_title(f"{label}, {dtype}", fontsize="small")
         axes.set_xticks(range(len(classes)), [f"{n:,}" for n in classes], rotation=45, fontsize="x-small")
         axes.set_yticks(range(len(rows)), [f"{n:,}" for n in rows], fontsize="x-small")
     figure.supxlabel("classes", fontsize="small")
     figure.supylabel("rows", fontsize="small")
-    figure.colorbar(image, ax=panels, label="times our time, of the fastest of NumPy, SciPy and PyTorch")
+    figure.colorbar(image, ax=panels, label="time of the fastest of NumPy, SciPy and PyTorch over ours")
     return True
 
 

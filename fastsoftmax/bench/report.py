@@ -70,12 +70,9 @@ def distrust(results):
 def _summary_table(case):
     """One line an operation: ours in ms and per cent of the ceiling, the others as multiples of ours."""
     operations = [o for o in case["operations"] if o["rounds"]]
-    labels = {}  # in the order of the contenders, those of every operation
-    for o in operations:
-        for e in o["entries"]:
-            labels.setdefault(e["label"], e["ours"])
-    ours = [label for label, mine in labels.items() if mine][::-1]
-    others = [label for label, mine in labels.items() if not mine]
+    present = {e["label"] for o in operations for e in o["entries"]}
+    ours = [label for label, c in case["contenders"].items() if label in present and c["ours"]][::-1]
+    others = [label for label, c in case["contenders"].items() if label in present and not c["ours"]]
     header = [case["description"], *(f"{label.removeprefix('fastsoftmax, ')} {unit}" for label in ours
                                      for unit in ("ms", "% of ceiling")), *others]
     rows = []

@@ -68,7 +68,7 @@ def _compare(results, options, stop):
     operations = [cases.OPERATIONS[name] for name in OPERATIONS]
     contenders = rivals.select(RIVALS)
     how = {"rounds": options.rounds, "seed": options.seed}
-    comparison = results["comparison"] = measure.new_case(case)
+    comparison = results["comparison"] = measure.new_case(case, contenders)
     with session.progress(stop, "memory", len(contenders)) as tell:
         extra = measure.memory_of(case, operations, contenders, tell)
     for operation in operations:
