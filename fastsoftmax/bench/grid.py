@@ -12,8 +12,8 @@ CLASSES = (10, 100, 1_000, 10_000, 100_000)
 TOY_ROWS, TOY_CLASSES = (1, 8), (10, 100)
 SHOWN = tuple(OPERATIONS[name] for name in ("loss", "gradient-in-place", "softmax"))
 RIVALS = ("indices", "scipy", "torch")
-LARGE = 10_000_000  # logits from which on fewer rounds do: one lasts a tenth of a second, the ratios are far from 1
-LARGE_ROUNDS = 5
+LOGITS = 200_000_000  # in all rounds of a cell: large cells get fewer, but at least LEAST_ROUNDS
+LEAST_ROUNDS = 3
 TABLES = 5  # that the hungriest contender holds at once
 
 
@@ -34,9 +34,8 @@ def run(grid, rivals, *, rounds, seed, tell=lambda text: None, toy=False):
                     continue
                 for operation in SHOWN:
                     tell(f"{case.name}, {operation.label}")
-                    few = n_rows * n_classes >= LARGE
-                    grid["cells"].append(_cell(case, operation, rivals, min(rounds, LARGE_ROUNDS) if few else rounds,
-                                               seed))
+                    few = max(LEAST_ROUNDS, LOGITS // (n_rows * n_classes))
+                    grid["cells"].append(_cell(case, operation, rivals, min(rounds, few), seed))
                     judged = [c for c in grid["cells"] if c["ratio"] is not None]
                     grid["worst"] = min(judged, key=lambda c: c["ratio"], default=None)
 

@@ -18,6 +18,7 @@ from .session import CommandError
 
 WIDE = ("float64", "float32")
 ALL = (*WIDE, "bfloat16", "float16")
+LONG_BYTES = 1 << 25  # of a table from which on no contender's call is so short that it is repeated within a timing
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Call(Timed):
         self._arguments = contender.wrap(inputs)
         self._consumes = contender.consumes and inputs.operation.in_place
         super().__init__(lambda: self._function(self._arguments), self._refresh, lambda: contender.context(inputs),
-                         repeats=not self._consumes)
+                         repeats=not self._consumes and inputs.case.n_bytes < LONG_BYTES)
 
     def _refresh(self):
         self._inputs.refresh()
@@ -87,6 +88,7 @@ class Call(Timed):
     def result(self):
         """(value, table) as NumPy arrays, of one call; None where there is none."""
         self.refresh()
+        self.warm = True
         with self.context():
             return tuple(None if part is None else self.unwrap(part) for part in self.run())
 

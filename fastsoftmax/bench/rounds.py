@@ -17,18 +17,21 @@ class Timed:
     """One thing to time: run() between the clock's two readings, refresh() before them, context() around them.
 
     `repeats`: whether run() may be called again without a refresh() between. Short calls are, so that they find the
-    caches as they leave them.
+    caches as they leave them. `warm`: whether run() was called before; if not, its first call is not timed, which pays
+    for page faults and threads.
     """
 
     def __init__(self, run, refresh=lambda: None, context=contextlib.nullcontext, repeats=True):
         self.run, self.refresh, self.context, self.repeats = run, refresh, context, repeats
-        self._number = None
+        self.warm, self._number = False, None
 
     def seconds(self):
-        """One timing, of one call. The very first call, which pays for page faults and threads, is not timed."""
+        """One timing, of one call."""
+        if not self.warm:
+            self._take(1)
+            self.warm = True
         if self._number is None:
-            short = self._take(1) < LEAST_SECONDS and self.repeats
-            self._number = max(1, min(1000, int(LEAST_SECONDS / self._take(1)))) if short else 1
+            self._number = max(1, min(1000, int(LEAST_SECONDS / self._take(1)))) if self.repeats else 1
         return self._take(self._number) / self._number
 
     def _take(self, number):
