@@ -4,7 +4,7 @@ import os
 
 from . import session
 
-NEEDED = ("matplotlib", "rich", "tqdm")
+NEEDED = ("matplotlib", "ml_dtypes", "rich", "tqdm")
 
 
 def run(options):

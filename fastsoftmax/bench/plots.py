@@ -51,7 +51,7 @@ def _classes(figure, results, key, label, unit, least=0.0):
         return False
     axes = figure.add_subplot()
     for i, (name, line) in enumerate(lines.items()):
-        values = [max(least, unit * v) for v in line[key]]
+        values = [np.nan if v is None else max(least, unit * v) for v in line[key]]
         axes.loglog(sweep["n_classes"][:len(values)], values, "-" if name.startswith("fastsoftmax") else "--",
                     color=COLORS.get(name), marker=MARKERS[i % len(MARKERS)], fillstyle="none", label=name)
     axes.set(xlabel=f"classes ({sweep['n_rows']:,} rows, {sweep['dtype']}, {sweep['operation']})", ylabel=label)

@@ -37,7 +37,8 @@ def classes(sweep, case, rivals, measured, *, rounds, seed, tell):
         calls = set_up({"entries": [], "absent": {}}, make(replace(case, n_classes=n), SCALED, seed), rivals, tell)
         *_, taken = interleaved(calls, rounds)
         for rival in rivals:
-            sweep["lines"][rival.label]["ms"].append(1e3 * float(np.median(taken[rival.name])))
+            seconds = taken.get(rival.name)  # None where it failed at this size
+            sweep["lines"][rival.label]["ms"].append(None if seconds is None else 1e3 * float(np.median(seconds)))
     for rival in rivals:
         tell(f"memory of {rival.label} against the number of classes")
         line = sweep["lines"][rival.label]
@@ -60,8 +61,7 @@ def threads(sweep, case, rivals, *, rounds, seed, tell):
             for inputs, suffix in jobs if rival.ours and not rival.absent else ():
                 cells[f"{rival.label}, {inputs.operation.label}{suffix}", n] = call = Call(rival, inputs)
                 call.context = _both(call.context, n)
-    tell("thread scaling")
-    *_, taken = interleaved(cells, rounds)
+    *_, taken = interleaved(cells, rounds, lambda text: tell(f"thread scaling: {text}"))
     sweep |= {"threads": counts, "description": case.describe(), "one_row": one_row.describe(), "lines": {}}
     for (label, _), seconds in taken.items():
         sweep["lines"].setdefault(label, {"ms": []})["ms"].append(1e3 * float(np.median(seconds)))
@@ -86,8 +86,7 @@ def dtypes(sweep, case, rivals, *, rounds, seed, tell):
             calls = set_up(done, make(replace(case, dtype=dtype), operation, seed), rivals, tell)
             entries += [e | {"dtype": dtype} for e in done["entries"]]
             cells |= {(name, dtype): call for name, call in calls.items()}
-        tell(f"{operation.label} in each dtype")
-        *_, taken = interleaved(cells, rounds)
+        *_, taken = interleaved(cells, rounds, lambda text, o=operation: tell(f"{o.label} in each dtype: {text}"))
         sweep["operations"].append({"name": operation.name, "label": operation.label, "entries": [
             e | summary(taken[e["name"], e["dtype"]]) for e in entries]})
 
