@@ -11,7 +11,7 @@ import numpy as np
 from .session import CommandError
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
-BLOCK_LOGITS = 1 << 22  # of the random block: few enough for its answers in longdouble to take about a second
+BLOCK_LOGITS = 1 << 21  # of the random block: few enough for its answers in longdouble to take under a second
 
 
 @dataclass(frozen=True)

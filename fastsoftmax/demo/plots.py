@@ -15,7 +15,7 @@ def training_curve(figure, results):
     width = max(1, len(loss) // 50)
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
     words = training["curve"]["words"][width - 1:]
-    axes.plot(words, np.exp(smooth), alpha=0.6, label=f"training, mean of {width} steps")
+    axes.plot(words, np.exp(smooth), alpha=0.6, label="training" + (f", mean of {width} steps" if width > 1 else ""))
     axes.plot(training["checks"]["words"], training["checks"]["perplexity"], "o-", label="held out")
     axes.axhline(training["unigram_perplexity"], color="gray", ls="--", label="unigram, held out")
     axes.set(xlabel="words trained on", ylabel="perplexity", yscale="log")
