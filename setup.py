@@ -9,7 +9,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 # -fno-math-errno and -fno-trapping-math let loops over floor and comparisons vectorise; NaN and inf stay exact.
-FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-plt"]
+# -ffp-contract=off: a*b + c is fused where the text says so, so that an element's bits do not depend on where it stands.
+FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fno-plt"]
 X86_LEVELS = {"baseline": [], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
 
 
@@ -25,7 +26,7 @@ def extension(name, flags):
         include_dirs=["src_cython", numpy.get_include()],
         extra_compile_args=FLAGS + flags,
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        depends=[str(p) for p in Path("src_cython").glob("*.[hp]*")],
+        depends=[str(p) for p in Path("src_cython").iterdir() if p.suffix in (".h", ".inc", ".pxi", ".pyx")],
         # FASTSOFTMAX_REQUIRE_COMPILED=1 makes a failed build an error (CI); else Numba or NumPy serve
         optional=os.environ.get("FASTSOFTMAX_REQUIRE_COMPILED") != "1",
     )

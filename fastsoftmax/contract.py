@@ -39,6 +39,7 @@ import numpy as np
 from .dtypes import Dtype
 
 BLOCK = 4096  # classes: 16 KB of float32, so that a block's second reading comes from L1
+FINALS = 7  # numbers that a row is written from
 ALL, STATES, FINISH, WRITE = range(4)  # phases: a whole row at once, or its three steps
 
 KERNELS = ("lse_rows", "softmax_rows", "log_softmax_rows", "cross_entropy_rows",
@@ -70,7 +71,9 @@ class Job:
     grad_scale: float = 1.0
     ignore_index: int = NO_IGNORE
     states: np.ndarray | None = None  # (n_rows, n_blocks, 4) float64, with phases only
-    finals: np.ndarray | None = None  # (n_rows, 4) float64, with phases only
+    finals: np.ndarray | None = None  # (n_rows, FINALS) float64, with phases only
+    stream: bool = False  # whether out is best written past the caches: large, and not read soon
+    keep_exps: bool = False  # whether a row in place may hold its exps meanwhile: out is first, and a row fits the L2 cache
 
 
 def n_blocks(n_classes):

@@ -11,6 +11,10 @@ LOGITS_PER_THREAD = 1 << 17
 LOGITS_PER_SLICE = 1 << 20
 # Rows that the kernels cannot read in place are copied this many logits at a time (8 MB of float64).
 STAGED_LOGITS = 1 << 20
+# Outputs of this size would push everything else out of the caches: they go past them.
+STREAMED_BYTES = 1 << 24
+# A row of this size stays in the L2 cache (1 MB and more on CPUs with AVX-512) between its two passes.
+KEPT_BYTES = 3 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +32,26 @@ class Plan:
     step: int  # rows, or blocks of classes, in one slice
     staged: bool  # whether rows are copied, a few at a time, to where kernels can read them
     staged_rows: int
+    stream: bool  # whether the output goes past the caches
+    keep_exps: bool  # whether rows hold their exps in place, which saves the second exp
 
 
-def make(problem, backend, splits_classes, n_threads, staged):
+def make(problem, backend, splits_classes, n_threads, staged, in_place):
     """The plan for a problem on a backend."""
     n_rows, n_classes = math.prod(problem.lead), problem.first.shape[-1]
     blocks = n_blocks(n_classes)
     n_threads = max(1, min(n_threads, n_rows * n_classes // LOGITS_PER_THREAD))
     few = n_rows < 2 * n_threads and blocks > n_rows
     long = n_classes > 16 * LOGITS_PER_SLICE
-    split = "classes" if splits_classes and (few or long) else "rows"
+    row_bytes = n_classes * problem.dtype.itemsize
+    keep_exps = in_place and row_bytes <= KEPT_BYTES
+    # kept exps round differently, so they must not depend on the number of threads
+    split = "classes" if splits_classes and (few or long) and not keep_exps else "rows"
     if split == "classes":
         step = max(1, min(LOGITS_PER_SLICE // BLOCK, -(-blocks // (4 * n_threads))))
     else:
         step = max(1, min(LOGITS_PER_SLICE // max(1, n_classes), -(-n_rows // (4 * n_threads))))
     rows = max(1, min(n_rows, STAGED_LOGITS // max(1, n_classes)))
+    large = problem.wants_out and n_rows * row_bytes >= STREAMED_BYTES
     return Plan(backend, problem.kernel, problem.dtype.name, n_rows, n_classes, blocks, n_threads, split,
-                step, staged, rows)
+                step, staged, rows, large and not staged and not in_place, keep_exps)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import backends, check, plan, threads
-from .contract import ALL, FINISH, STATES, WRITE, Job
+from .contract import ALL, FINALS, FINISH, STATES, WRITE, Job
 from .dtypes import carrier_view
 
 TAKES_LOSSES = ("cross_entropy_rows", "soft_cross_entropy_rows", "entropy_rows", "kl_divergence_rows")
@@ -47,14 +47,15 @@ def execute(problem):
     staged = any(a is not None and d is None for a, d in zip(arrays, direct, strict=True))
     name = backends.current()
     backend = backends.load(name)
-    p = plan.make(problem, name, backend.SPLITS_CLASSES, threads.get_num_threads(), staged)
+    in_place = out is not None and _start(arrays[0]) == _start(out)
+    p = plan.make(problem, name, backend.SPLITS_CLASSES, threads.get_num_threads(), staged, in_place)
     per_row = (problem.labels, problem.sample_weight, problem.dlosses, losses, lse)
     if n_rows == 0 or p.n_classes == 0:
         bad = -1
     elif staged:
         bad = _run_staged(problem, p, backend, arrays, per_row)
     else:
-        bad = _run(_job(problem, *direct, *per_row), p, backend, n_rows)
+        bad = _run(_job(problem, p, *direct, *per_row), p, backend, n_rows)
     if bad >= 0:  # the label was right when it was checked: another thread has changed it since
         raise check.label_error(problem.labels, bad, problem.lead, p.n_classes, problem.ignore_index)
     return Filled(p, losses, lse, out_shown)
@@ -73,10 +74,14 @@ def _outputs(problem):
     return np.moveaxis(shown, problem.axis, -1), shown
 
 
-def _job(problem, first, second, out, labels, sample_weight, dlosses, losses, lse):
+def _start(a):
+    return a.__array_interface__["data"][0]
+
+
+def _job(problem, p, first, second, out, labels, sample_weight, dlosses, losses, lse):
     return Job(problem.kernel, problem.dtype, first, second, out, labels, problem.class_weight, sample_weight,
                dlosses, losses, lse, problem.scale, problem.cap, problem.smoothing, problem.z_loss,
-               problem.grad_scale, problem.ignore_index)
+               problem.grad_scale, problem.ignore_index, stream=p.stream, keep_exps=p.keep_exps)
 
 
 def _run(job, p, backend, n_rows):
@@ -106,8 +111,8 @@ def _with_states(job, rows, count, blocks):
            ("first", "second", "out", "labels", "sample_weight", "dlosses", "losses", "lse")
            for a in (getattr(job, name),)}
     rest = {name: getattr(job, name) for name in ("kernel", "dtype", "class_weight", "scale", "cap", "smoothing",
-                                                  "z_loss", "grad_scale", "ignore_index")}
-    return Job(**cut, **rest, states=np.empty((count, blocks, 4)), finals=np.empty((count, 4)))
+                                                  "z_loss", "grad_scale", "ignore_index", "stream", "keep_exps")}
+    return Job(**cut, **rest, states=np.empty((count, blocks, 4)), finals=np.empty((count, FINALS)))
 
 
 def _run_staged(problem, p, backend, arrays, per_row):
@@ -123,7 +128,7 @@ def _run_staged(problem, p, backend, arrays, per_row):
                 s[:count] = a[rows]
         views = [None if s is None else carrier_view(s[:count], row) for s in scratch]
         cut = [None if a is None else a[start:start + count] for a in per_row]
-        bad = _run(_job(problem, *views, *cut), p, backend, count)
+        bad = _run(_job(problem, p, *views, *cut), p, backend, count)
         if bad >= 0:
             return start + bad
         if arrays[2] is not None:

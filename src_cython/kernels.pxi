@@ -3,37 +3,17 @@
 
 cimport cython
 cimport numpy as cnp
-from libc.math cimport INFINITY, NAN, exp, isnan, log1p, tanh
+from libc.math cimport INFINITY, NAN, exp, exp2, fma, isnan, log1p, tanh
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
-cdef extern from "lanes.h":
-    ctypedef struct Map "fs_map":
-        double m, z_m, scale, scale_log2e, cap, scale_over_cap
-    ctypedef struct Lanes "fs_lanes":
-        Py_ssize_t itemsize, weight_itemsize
-        double (*get)(const void *, Py_ssize_t) noexcept nogil
-        void (*put)(void *, Py_ssize_t, double) noexcept nogil
-        double (*block_max)(const void *, Py_ssize_t) noexcept nogil
-        Py_ssize_t (*find)(const void *, Py_ssize_t, double) noexcept nogil
-        int (*any_nan)(const void *, Py_ssize_t) noexcept nogil
-        double (*exp_sum)(const void *, Py_ssize_t, const Map *) noexcept nogil
-        void (*target_sums)(const void *, const void *, const void *, Py_ssize_t, const Map *, double, double,
-                            double *, double *) noexcept nogil
-        void (*write_probs)(const void *, void *, const void *, const void *, Py_ssize_t, const Map *, double, double,
-                            double) noexcept nogil
-        void (*write_log_probs)(const void *, void *, Py_ssize_t, const Map *, double) noexcept nogil
-        double (*grad_sum)(const void *, const void *, Py_ssize_t, int) noexcept nogil
-        void (*write_softmax_grad)(const void *, const void *, void *, Py_ssize_t, double, int) noexcept nogil
-        double (*divergence)(const void *, const void *, Py_ssize_t) noexcept nogil
-    const Lanes *fs_table[4]
-    float fs_read_pass(const float *, Py_ssize_t) noexcept nogil
-    void fs_update_pass(float *, Py_ssize_t) noexcept nogil
-    void fs_copy_pass(const float *, float *, Py_ssize_t) noexcept nogil
+include "lanes.pxi"
 
 cnp.import_array()
 
 cdef enum:
-    BLOCK = 4096
+    FINALS = 7  # doubles a row in Job.finals
+    KEPT_BLOCKS = 256  # blocks of a row whose exps can be kept in place
 cdef double LOG2E = 1.44269504088896340736
 
 cdef enum Phase:
@@ -42,9 +22,9 @@ cdef enum Phase:
 cdef enum Kernel:
     LSE, SOFTMAX, LOG_SOFTMAX, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, SOFTMAX_GRAD, LOG_SOFTMAX_GRAD, ENTROPY, KL
 
-from fastsoftmax.contract import BLOCK as _BLOCK, KERNELS as _KERNELS
+from fastsoftmax.contract import BLOCK as _BLOCK, FINALS as _FINALS, KERNELS as _KERNELS
 _CODES = {name: code for code, name in enumerate(_KERNELS)}
-if _BLOCK != BLOCK:
+if _BLOCK != BLOCK or _FINALS * sizeof(double) != sizeof(Final):
     raise ImportError("the compiled kernels are of another version: reinstall fastsoftmax")
 
 # what a block, or any run of blocks, is known by
@@ -58,10 +38,13 @@ cdef struct State:
 
 # what the writing pass of a row needs
 cdef struct Final:
+    Py_ssize_t row  # -1 for none
+    Py_ssize_t y   # the label, read once: it was checked as it was read
     double m       # maximum raw logit
     double rest    # sum exp(z - z_m) over all classes but one maximum
     double a       # factor of p: A*g*scale, or 1
-    double g       # upstream gradient times scale; 0 with `inert`
+    double g       # upstream gradient times scale
+    double x_y     # the label's logit, read before the row may be overwritten
 
 
 cdef inline double finite_or_0(double m) noexcept nogil:
@@ -87,9 +70,9 @@ cdef class Bound:
     cdef double *states
     cdef double *finals
     cdef Py_ssize_t n_classes, n_blocks, first_stride, second_stride, out_stride
-    cdef double scale, cap, smoothing, z_loss, grad_scale
+    cdef double scale, log2e, cap, smoothing, z_loss, grad_scale
     cdef double keep, smooth   # t[k] = w[k]*(keep*q[k] + smooth)
-    cdef bint has_targets
+    cdef bint has_targets, stream, keeps
     cdef int64_t ignore_index
 
     def __init__(self, job):
@@ -115,9 +98,15 @@ cdef class Bound:
         self.finals = <double *>data(job.finals)
         self.scale, self.cap, self.smoothing = job.scale, job.cap, job.smoothing
         self.z_loss, self.grad_scale, self.ignore_index = job.z_loss, job.grad_scale, job.ignore_index
+        # rounded as the lanes round it: 2^log2e then stands for e everywhere
+        self.log2e = <float>(self.scale * LOG2E) if self.lanes.weight_itemsize == 4 else self.scale * LOG2E
         self.keep = 1 - self.smoothing if self.second != NULL else 0.0
         self.smooth = self.smoothing / self.n_classes if self.n_classes else 0.0
         self.has_targets = self.kernel == SOFT_CROSS_ENTROPY or self.smooth != 0
+        self.stream = job.stream
+        self.keeps = (job.keep_exps and self.lanes.multiply != NULL and self.n_blocks <= KEPT_BLOCKS
+                      and self.cap == 0 and not self.has_targets
+                      and (self.kernel == SOFTMAX or self.kernel == CROSS_ENTROPY))
 
     def __call__(self, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1, int phase):
         cdef Py_ssize_t bad
@@ -127,39 +116,60 @@ cdef class Bound:
 
     cdef Py_ssize_t run(self, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1,
                         int phase) noexcept nogil:
-        cdef Py_ssize_t i, b
-        cdef bint is_softmax = self.kernel <= SOFT_CROSS_ENTROPY
+        cdef Py_ssize_t i
+        cdef int64_t y = 0
+        cdef Final before  # the row that is written while the next one is read: memory does both at once
+        before.row = -1
         for i in range(row0, row1):
-            if self.is_inert(i):
-                if phase == ALL or phase == FINISH:
-                    self.losses[i] = 0
-                    self.lse[i] = 0
-                if (phase == ALL or phase == WRITE) and self.out != NULL:
-                    self.write_zeros(i, block0, block1)
-                continue
-            if self.labels != NULL and not 0 <= self.labels[i] < self.n_classes:
+            if self.labels != NULL:  # read once: another thread may change it
+                y = (<const volatile int64_t *>self.labels)[i]
+            if ((self.labels != NULL and y == self.ignore_index)
+                    or (self.sample_weight != NULL and self.sample_weight[i] == 0)):
+                self.inert_row(i, block0, block1, phase)
+            elif self.labels != NULL and not 0 <= y < self.n_classes:
                 return i
-            if phase == STATES:
-                for b in range(block0, block1):
-                    if is_softmax:
-                        self.put_state(i, b, self.block_state(i, b))
-                    else:
-                        self.states[(i * self.n_blocks + b) * 4] = self.block_sum(i, b)
-            elif is_softmax:
-                self.softmax_row(i, block0, block1, phase)
-            else:
+            elif phase == STATES:
+                self.states_of(i, block0, block1)
+            elif self.kernel > SOFT_CROSS_ENTROPY:
                 self.sum_row(i, block0, block1, phase)
+            elif phase != ALL:
+                self.softmax_phase(i, y, block0, block1, phase)
+            elif self.keeps:
+                self.kept_row(i, y, row1)
+            else:
+                self.softmax_row(i, y, row1, &before)
+        self.write_row(&before)
+        if self.stream:
+            fence()
         return -1
 
-    cdef inline bint is_inert(self, Py_ssize_t i) noexcept nogil:
-        return ((self.labels != NULL and self.labels[i] == self.ignore_index)
-                or (self.sample_weight != NULL and self.sample_weight[i] == 0))
+    cdef void inert_row(self, Py_ssize_t i, Py_ssize_t block0, Py_ssize_t block1, int phase) noexcept nogil:
+        if phase == ALL or phase == FINISH:
+            self.losses[i] = 0
+            self.lse[i] = 0
+        if (phase == ALL or phase == WRITE) and self.out != NULL:
+            memset(self.out_at(i, block0), 0,
+                   (min(self.n_classes, block1 * BLOCK) - block0 * BLOCK) * self.lanes.itemsize)
+
+    cdef void states_of(self, Py_ssize_t i, Py_ssize_t block0, Py_ssize_t block1) noexcept nogil:
+        cdef Py_ssize_t b
+        for b in range(block0, block1):
+            if self.kernel <= SOFT_CROSS_ENTROPY:
+                self.put_state(i, b, self.block_state(i, b, NULL))
+            else:
+                self.states[(i * self.n_blocks + b) * 4] = self.block_sum(i, b)
 
     cdef inline Py_ssize_t block_size(self, Py_ssize_t b) noexcept nogil:
         return min(<Py_ssize_t>BLOCK, self.n_classes - b * BLOCK)
 
     cdef inline const char *first_at(self, Py_ssize_t i, Py_ssize_t b) noexcept nogil:
         return self.first + i * self.first_stride + b * BLOCK * self.lanes.itemsize
+
+    cdef inline const char *ahead(self, Py_ssize_t i, Py_ssize_t b, Py_ssize_t row1) noexcept nogil:
+        """Block b, which may lie in the next row, if that one is before row1; else NULL."""
+        if b < self.n_blocks:
+            return self.first_at(i, b)
+        return self.first_at(i + 1, b - self.n_blocks) if i + 1 < row1 and b < 2 * self.n_blocks else NULL
 
     cdef inline const char *second_at(self, Py_ssize_t i, Py_ssize_t b) noexcept nogil:
         if self.second == NULL:
@@ -197,33 +207,45 @@ cdef class Bound:
         map.m = m
         map.z_m = self.z_of(m)
         map.scale = self.scale
-        map.scale_log2e = self.scale * LOG2E
+        map.scale_log2e = self.log2e
         map.cap = self.cap
         map.scale_over_cap = self.scale / self.cap if self.cap > 0 else 0.0
         return map
 
-    cdef void write_zeros(self, Py_ssize_t i, Py_ssize_t block0, Py_ssize_t block1) noexcept nogil:
-        cdef Py_ssize_t k, n = min(self.n_classes, block1 * BLOCK) - block0 * BLOCK
-        cdef char *out = self.out_at(i, block0)
-        for k in range(n * self.lanes.itemsize):
-            out[k] = 0
+    cdef inline Block block(self, Py_ssize_t i, Py_ssize_t b) noexcept nogil:
+        """Block b of row i, as it is read and written."""
+        cdef Block block
+        block.x, block.q = self.first_at(i, b), self.second_at(i, b)
+        block.w = self.weight_at(b) if self.has_targets else NULL
+        block.out = self.out_at(i, b)
+        block.n = self.block_size(b)
+        block.ahead = NULL
+        block.stream = self.stream
+        block.keep, block.smooth = self.keep, self.smooth
+        return block
 
     # ------------------------------------------------------------------------- softmax and cross-entropy
 
-    cdef State block_state(self, Py_ssize_t i, Py_ssize_t b) noexcept nogil:
-        """One block's state; its second reading comes from L1."""
+    cdef State block_state(self, Py_ssize_t i, Py_ssize_t b, const Late *late) noexcept nogil:
+        """One block's state, with a block of the row before written meanwhile. Whatever is read twice is read from L1."""
         cdef State state
         cdef Py_ssize_t n = self.block_size(b)
         cdef const char *x = self.first_at(i, b)
         cdef Map map
-        state.m = self.lanes.block_max(x, n)
-        map = self.map_of(finite_or_0(state.m))
-        state.s = self.lanes.exp_sum(x, n, &map)
+        cdef Block block
         state.other = state.t = state.d = 0
         state.best = b
+        if self.cap > 0 and late != NULL:
+            late.write(&late.block, &late.map, late.a)
+        if self.cap > 0 or not self.lanes.max_exp_sum(x, n, self.log2e, late, &state.m, &state.s):
+            state.m = self.lanes.block_max(x, n)
+            map = self.map_of(finite_or_0(state.m))
+            state.s = self.lanes.exp_sum(x, n, &map)
+        if state.m == INFINITY:
+            state.s = NAN if self.lanes.any_nan(x, n) else INFINITY
         if self.has_targets:
-            self.lanes.target_sums(x, self.second_at(i, b), self.weight_at(b), n, &map, self.keep, self.smooth,
-                                   &state.t, &state.d)
+            block, map = self.block(i, b), self.map_of(finite_or_0(state.m))
+            self.lanes.target_sums(&block, &map, &state.t, &state.d)
         return state
 
     cdef inline void put_state(self, Py_ssize_t i, Py_ssize_t b, State state) noexcept nogil:
@@ -247,77 +269,125 @@ cdef class Bound:
                 a.d = a.d + shift * a.t
             a.m, a.s, a.best = b.m, b.s, b.best
         else:
-            a.other += b.s * (exp(shift) if b.m > -INFINITY else 1.0)
+            a.other += b.s * (exp(shift) if a.m > b.m > -INFINITY else 1.0)
             if b.t != 0:
                 b.d = b.d - shift * b.t
         a.t += b.t
         a.d += b.d
 
-    cdef State row_state(self, Py_ssize_t i, bint stored) noexcept nogil:
+    cdef State stored_state(self, Py_ssize_t i) noexcept nogil:
         cdef Py_ssize_t b
-        cdef State state = self.get_state(i, 0) if stored else self.block_state(i, 0)
+        cdef State state = self.get_state(i, 0)
         for b in range(1, self.n_blocks):
-            self.fold(&state, self.get_state(i, b) if stored else self.block_state(i, b))
+            self.fold(&state, self.get_state(i, b))
         return state
 
     cdef double rest_of(self, Py_ssize_t i, State *state) noexcept nogil:
         """sum exp(z - z_m) over all classes but one maximum, to relative accuracy also where it is small."""
         cdef double total = state.other + state.s
-        cdef Py_ssize_t n, at
-        cdef const char *x
         cdef Map map
-        if state.m == -INFINITY:
+        if state.m == -INFINITY or state.m == INFINITY:
             return NAN
         if not total < 2:
             return total - 1
-        n, x, map = self.block_size(state.best), self.first_at(i, state.best), self.map_of(state.m)
-        at = self.lanes.find(x, n, state.m)
-        return (state.other + self.lanes.exp_sum(x, at, &map)
-                + self.lanes.exp_sum(x + (at + 1) * self.lanes.itemsize, n - at - 1, &map))
+        map = self.map_of(state.m)
+        return state.other + self.lanes.sum_without_max(self.first_at(i, state.best), self.block_size(state.best), &map)
 
-    cdef double lse_of(self, Py_ssize_t i, double m, double rest) noexcept nogil:
-        if m == -INFINITY or m == INFINITY:
-            return NAN if self.lanes.any_nan(self.first_at(i, 0), self.n_classes) else m
-        return self.z_of(m) + log1p(rest)
+    cdef double lse_of(self, State *state, double rest) noexcept nogil:
+        cdef double total = state.s + state.other  # NaN where the row has one
+        if state.m == -INFINITY or state.m == INFINITY:
+            return NAN if isnan(total) else state.m
+        return self.z_of(state.m) + log1p(rest)
 
-    cdef void softmax_row(self, Py_ssize_t i, Py_ssize_t block0, Py_ssize_t block1, int phase) noexcept nogil:
+    cdef void softmax_row(self, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1, Final *before) noexcept nogil:
+        """Read row i while the row before is written; leave in `before` what row i is to be written from."""
+        cdef Py_ssize_t b
         cdef State state
-        cdef Final final
-        cdef double *at
-        if phase == ALL or phase == FINISH:
-            state = self.row_state(i, phase == FINISH)
-            final = self.finish(i, &state)
-            if phase == FINISH:
-                at = self.finals + i * 4
-                at[0], at[1], at[2], at[3] = final.m, final.rest, final.a, final.g
-        else:
-            at = self.finals + i * 4
-            final.m, final.rest, final.a, final.g = at[0], at[1], at[2], at[3]
+        cdef Late late
+        for b in range(self.n_blocks):
+            if before.row >= 0:
+                late = self.late_block(before, b)
+                late.block.ahead = self.ahead(i, b + 1, row1)
+            if b == 0:
+                state = self.block_state(i, b, &late if before.row >= 0 else NULL)
+            else:
+                self.fold(&state, self.block_state(i, b, &late if before.row >= 0 else NULL))
+        self.write_label(before)
+        before[0] = self.finish(i, y, self.logit(i, y), &state, self.rest_of(i, &state))
         if self.out == NULL:
-            return
-        cdef double x_y = 0
-        cdef bint hard = self.labels != NULL
-        # the label's logit is read before the row is overwritten, its gradient written last, relative to itself
-        if hard and phase == ALL:
-            x_y = self.lanes.get(self.first_at(i, 0), self.labels[i])
-        if phase == ALL or phase == WRITE:
-            self.write(i, block0, block1, &final)
-        if hard and phase == ALL:
-            self.write_label(i, x_y, &final)
-        elif hard and phase == LABEL:
-            self.write_label(i, self.finals_x_y(i), &final)
+            before.row = -1
+        elif self.n_blocks == 1:
+            self.write_row(before)
 
-    cdef inline double finals_x_y(self, Py_ssize_t i) noexcept nogil:
-        return self.states[i * self.n_blocks * 4]  # put there by `finish`, when the states were no longer needed
+    cdef void write_row(self, Final *final) noexcept nogil:
+        cdef Py_ssize_t b
+        if final.row >= 0:
+            for b in range(self.n_blocks):
+                self.write_block(final, b)
+        self.write_label(final)
+        final.row = -1
 
-    cdef Final finish(self, Py_ssize_t i, State *state) noexcept nogil:
+    cdef void kept_row(self, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1) noexcept nogil:
+        """In place, one exp a logit: e = exp(z - reference) stands where the logits were, then is multiplied."""
+        cdef Py_ssize_t b
+        cdef double x_y = self.logit(i, y), total, rest
+        cdef Kept kept[KEPT_BLOCKS]
+        cdef State state, block
+        cdef Final final
+        block.other = block.t = block.d = 0
+        for b in range(self.n_blocks):
+            self.lanes.exp_in_place(self.out_at(i, b), self.block_size(b), self.log2e,
+                                    self.ahead(i, b + 2, row1), &kept[b])
+            block.m, block.s, block.best = kept[b].max, kept[b].sum, b
+            if b == 0:
+                state = block
+            else:
+                self.fold(&state, block)
+        total, b = state.s + state.other, state.best
+        if state.m == -INFINITY or state.m == INFINITY:
+            rest = NAN
+        elif not total < 2:
+            rest = total - 1
+        else:
+            rest = state.other + (self.lanes.sum_of_others(self.out_at(i, b), self.block_size(b)) / self.lanes.raised
+                                  * exp2(fma(kept[b].reference - state.m, self.log2e, kept[b].c)))
+        final = self.finish(i, y, x_y, &state, rest)
+        for b in range(self.n_blocks):
+            self.lanes.multiply(self.out_at(i, b), self.block_size(b), self.factor(&final) / self.lanes.raised
+                                * exp2(fma(kept[b].reference - final.m, self.log2e, kept[b].c)))
+        self.write_label(&final)
+
+    cdef inline double logit(self, Py_ssize_t i, Py_ssize_t y) noexcept nogil:
+        return 0.0 if self.labels == NULL else self.lanes.get(self.first_at(i, 0), y)
+
+    cdef inline double factor(self, const Final *final) noexcept nogil:
+        """What exp(z - z_m) is multiplied with."""
+        return final.a * final.g / (1 + final.rest)
+
+    cdef void softmax_phase(self, Py_ssize_t i, Py_ssize_t y, Py_ssize_t block0, Py_ssize_t block1,
+                            int phase) noexcept nogil:
+        """softmax_row cut in pieces: `states` hold what was read, `finals` what is to be written from."""
+        cdef State state
+        cdef Py_ssize_t b
+        cdef Final *finals = <Final *>self.finals
+        if phase == FINISH:
+            state = self.stored_state(i)
+            finals[i] = self.finish(i, y, self.logit(i, y), &state, self.rest_of(i, &state))
+        elif phase == LABEL:
+            self.write_label(&finals[i])
+        else:
+            for b in range(block0, block1):
+                self.write_block(&finals[i], b)
+
+    cdef Final finish(self, Py_ssize_t i, Py_ssize_t y, double x_y, State *state, double rest) noexcept nogil:
         """The row's results from its state, and what its writing pass needs."""
         cdef Final final
-        cdef double log1p_rest, lse, loss, x_y, c = 0, share = 1
+        cdef double log1p_rest, lse, loss, c = 0, share = 1
+        final.row, final.y, final.x_y = i, y, x_y
         final.m = finite_or_0(state.m)
-        final.rest = self.rest_of(i, state)
+        final.rest = rest
         final.a = final.g = 1
-        lse = self.lse_of(i, state.m, final.rest)
+        lse = self.lse_of(state, final.rest)
         if self.lse != NULL:
             self.lse[i] = lse
         if self.losses == NULL:
@@ -325,12 +395,9 @@ cdef class Bound:
         log1p_rest = log1p(final.rest)
         loss = state.t * log1p_rest + state.d
         if self.labels != NULL:
-            x_y = self.lanes.get(self.first_at(i, 0), self.labels[i])
-            c = (1 - self.smoothing) * self.class_weight_of(self.labels[i])
+            c = (1 - self.smoothing) * self.class_weight_of(y)
             if c != 0:
                 loss += c * (log1p_rest + self.gap(state.m, x_y))
-            if self.states != NULL:
-                self.states[i * self.n_blocks * 4] = x_y
         if self.z_loss != 0:
             loss += self.z_loss * lse * lse
         if self.sample_weight != NULL:
@@ -340,30 +407,34 @@ cdef class Bound:
         final.a = c + state.t + (2 * self.z_loss * lse if self.z_loss != 0 else 0.0)
         return final
 
-    cdef void write(self, Py_ssize_t i, Py_ssize_t block0, Py_ssize_t block1, Final *final) noexcept nogil:
-        cdef Py_ssize_t b
-        cdef Map map = self.map_of(final.m)
-        cdef double log1p_rest = log1p(final.rest), a = final.a * final.g / (1 + final.rest)
-        cdef double keep = self.keep * final.g, smooth = self.smooth * final.g
-        for b in range(block0, block1):
-            if self.kernel == LOG_SOFTMAX:
-                self.lanes.write_log_probs(self.first_at(i, b), self.out_at(i, b), self.block_size(b), &map,
-                                           log1p_rest)
-            else:
-                self.lanes.write_probs(self.first_at(i, b), self.out_at(i, b), self.second_at(i, b),
-                                       self.weight_at(b) if self.has_targets else NULL, self.block_size(b), &map, a,
-                                       keep, smooth)
+    cdef Late late_block(self, const Final *final, Py_ssize_t b) noexcept nogil:
+        """How block b of a finished row is written, but for the label's own share."""
+        cdef Late late
+        late.block, late.map = self.block(final.row, b), self.map_of(final.m)
+        late.block.keep, late.block.smooth = self.keep * final.g, self.smooth * final.g
+        if self.kernel == LOG_SOFTMAX:
+            late.write, late.a = self.lanes.write_log_probs, log1p(final.rest)
+        else:
+            late.write, late.a = self.lanes.write_probs, self.factor(final)
+        return late
 
-    cdef void write_label(self, Py_ssize_t i, double x_y, Final *final) noexcept nogil:
+    cdef void write_block(self, const Final *final, Py_ssize_t b) noexcept nogil:
+        cdef Late late = self.late_block(final, b)
+        late.write(&late.block, &late.map, late.a)
+
+    cdef void write_label(self, const Final *final) noexcept nogil:
         """C*(p_y - 1) + (A - C)*p_y - t_y, where p - 1 = -rest/(1 + rest) at a maximum keeps its digits as p -> 1."""
-        cdef Py_ssize_t y = self.labels[i]
-        cdef double w = self.class_weight_of(y), c = (1 - self.smoothing) * w, total = 1 + final.rest, p, minus, dz
-        p = exp(-self.gap(final.m, x_y)) / total
-        minus = 0.0 - final.rest / total if x_y == final.m else p - 1
+        cdef double w, c, p, minus, dz, total
+        if final.row < 0 or self.labels == NULL:
+            return
+        w, total = self.class_weight_of(final.y), 1 + final.rest
+        c = (1 - self.smoothing) * w
+        p = exp(-self.gap(final.m, final.x_y)) / total
+        minus = 0.0 - final.rest / total if final.x_y == final.m else p - 1
         dz = c * minus + (final.a - c) * p - self.smooth * w
         if self.cap > 0:
-            dz = dz * (1 - (self.z_of(x_y) / self.cap) ** 2)
-        self.lanes.put(self.out_at(i, 0), y, final.g * dz)
+            dz = dz * (1 - (self.z_of(final.x_y) / self.cap) ** 2)
+        self.lanes.put(self.out_at(final.row, 0), final.y, final.g * dz)
 
     # ------------------------------------------------------------------- plain sums: gradients, divergences
 
@@ -376,21 +447,22 @@ cdef class Bound:
     cdef void sum_row(self, Py_ssize_t i, Py_ssize_t block0, Py_ssize_t block1, int phase) noexcept nogil:
         cdef Py_ssize_t b
         cdef double total = 0
+        cdef Block block
         if phase == LABEL:
             return
         if phase == WRITE:
-            total = self.finals[i * 4]
+            total = self.finals[i * FINALS]
         else:
             for b in range(self.n_blocks):
                 total += self.states[(i * self.n_blocks + b) * 4] if phase == FINISH else self.block_sum(i, b)
         if phase == FINISH:
-            self.finals[i * 4] = total
+            self.finals[i * FINALS] = total
         if self.losses != NULL:
             self.losses[i] = total
         if self.out != NULL and phase != FINISH:
             for b in range(block0, block1):
-                self.lanes.write_softmax_grad(self.first_at(i, b), self.second_at(i, b), self.out_at(i, b),
-                                              self.block_size(b), total, self.kernel == LOG_SOFTMAX_GRAD)
+                block = self.block(i, b)
+                self.lanes.write_softmax_grad(&block, total, self.kernel == LOG_SOFTMAX_GRAD)
 
 
 cdef inline void *data(array) except? NULL:
@@ -399,52 +471,3 @@ cdef inline void *data(array) except? NULL:
 
 def bind(job):
     return Bound(job)
-
-
-def scan_labels(cnp.ndarray labels, Py_ssize_t n_classes, int64_t ignore_index, class_weight, sample_weight):
-    """(first row whose label is out of range or -1, sum of the weights of the rows that count)."""
-    cdef const int64_t *y = <const int64_t *>cnp.PyArray_DATA(labels)
-    cdef const void *w = data(class_weight)
-    cdef const double *rows = <const double *>data(sample_weight)
-    cdef bint single = class_weight is not None and cnp.PyArray_ITEMSIZE(class_weight) == 4
-    cdef Py_ssize_t i, bad = -1, n = cnp.PyArray_DIM(labels, 0)
-    cdef double total = 0, weight
-    with nogil:
-        for i in range(n):
-            if y[i] == ignore_index:
-                continue
-            if not 0 <= y[i] < n_classes:
-                bad = i
-                break
-            if rows != NULL and rows[i] == 0:
-                continue
-            weight = 1.0 if w == NULL else (<const float *>w)[y[i]] if single else (<const double *>w)[y[i]]
-            total += weight if rows == NULL else weight * rows[i]
-    return bad, total
-
-
-def read_pass(cnp.ndarray a):
-    """Read a float32 array once: the ceiling of the loss."""
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(a)
-    cdef const float *x = <const float *>cnp.PyArray_DATA(a)
-    cdef float s
-    with nogil:
-        s = fs_read_pass(x, n)
-    return s
-
-
-def update_pass(cnp.ndarray a):
-    """Add 1 to a float32 array in place: the ceiling of loss and gradient in place."""
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(a)
-    cdef float *x = <float *>cnp.PyArray_DATA(a)
-    with nogil:
-        fs_update_pass(x, n)
-
-
-def copy_pass(cnp.ndarray a, cnp.ndarray out):
-    """Copy a float32 array past the caches: the ceiling of loss and gradient out of place."""
-    cdef Py_ssize_t n = min(cnp.PyArray_SIZE(a), cnp.PyArray_SIZE(out))
-    cdef const float *x = <const float *>cnp.PyArray_DATA(a)
-    cdef float *y = <float *>cnp.PyArray_DATA(out)
-    with nogil:
-        fs_copy_pass(x, y, n)

@@ -1,3 +1,5 @@
 # cython: freethreading_compatible=True, cdivision=True
 # The kernels for x86-64 level "v3" (or, as baseline, for any machine).
 include "kernels.pxi"
+include "labels.pxi"
+include "ceilings.pxi"

@@ -12,23 +12,55 @@ typedef struct {
     double cap, scale_over_cap;        /* softcap, 0 for none */
 } fs_map;
 
+/* where a block is read and written; t[k] = w[k]*(keep*q[k] + smooth), w or q absent: 1 or 0 */
+typedef struct {
+    const void *x, *q, *w;
+    void *out;
+    Py_ssize_t n;
+    const void *ahead;                 /* what to fetch meanwhile, as many bytes as x has, or NULL */
+    int stream;                        /* whether out goes past the caches */
+    double keep, smooth;
+} fs_block;
+
+/* a block of the row before, to be written while this one is read */
+typedef struct {
+    void (*write)(const fs_block *, const fs_map *, double);
+    fs_block block;
+    fs_map map;
+    double a;
+} fs_late;
+
+/* a block that was replaced by e = 2^((x - reference)*log2e - c); its maximum and sum exp(z - z_max) */
+typedef struct { double max, sum, reference, c; } fs_kept;
+
 typedef struct {
     Py_ssize_t itemsize, weight_itemsize;
     double (*get)(const void *, Py_ssize_t);
     void (*put)(void *, Py_ssize_t, double);
     double (*block_max)(const void *, Py_ssize_t);
-    Py_ssize_t (*find)(const void *, Py_ssize_t, double);
     int (*any_nan)(const void *, Py_ssize_t);
     double (*exp_sum)(const void *, Py_ssize_t, const fs_map *);
-    void (*target_sums)(const void *, const void *, const void *, Py_ssize_t, const fs_map *, double, double,
-                        double *, double *);
-    void (*write_probs)(const void *, void *, const void *, const void *, Py_ssize_t, const fs_map *, double, double,
-                        double);
-    void (*write_log_probs)(const void *, void *, Py_ssize_t, const fs_map *, double);
+    double (*sum_without_max)(const void *, Py_ssize_t, const fs_map *);
+    int (*max_exp_sum)(const void *, Py_ssize_t, double, const fs_late *, double *, double *);
+    void (*target_sums)(const fs_block *, const fs_map *, double *, double *);
+    void (*write_probs)(const fs_block *, const fs_map *, double);
+    void (*write_log_probs)(const fs_block *, const fs_map *, double);
     double (*grad_sum)(const void *, const void *, Py_ssize_t, int);
-    void (*write_softmax_grad)(const void *, const void *, void *, Py_ssize_t, double, int);
+    void (*write_softmax_grad)(const fs_block *, double, int);
     double (*divergence)(const void *, const void *, Py_ssize_t);
+    /* for dtypes that are computed in as they are stored, else NULL */
+    void (*exp_in_place)(void *, Py_ssize_t, double, const void *, fs_kept *);
+    double (*sum_of_others)(const void *, Py_ssize_t);
+    void (*multiply)(void *, Py_ssize_t, double);
+    double raised;                     /* what the kept exps are too large by */
 } fs_lanes;
+
+#define BLOCK_SIZE 4096                /* classes of a block, contract.BLOCK */
+#define PIECE 1024                     /* logits read, then written, in turn: memory does both at once */
+#define HEADROOM_f 60                  /* powers of two that a sum of 2^12 terms may lie above 1 */
+#define HEADROOM_d 400
+#define LARGE_f 0x1p21                 /* beyond, MAGIC +- c is no exact integer */
+#define LARGE_d 0x1p50
 
 #define v_of_f vf
 #define v_of_d vd
@@ -48,18 +80,22 @@ typedef struct {
 #define minus_inf_f16 ((f16){0xfc00})
 
 #define T double
+#define KEEPS 1
 #define S f64
 #define R d
 #include "lanes.inc"
 #define T float
+#define KEEPS 1
 #define S f32
 #define R f
 #include "lanes.inc"
 #define T bf16
+#define KEEPS 0
 #define S bf16
 #define R f
 #include "lanes.inc"
 #define T f16
+#define KEEPS 0
 #define S f16
 #define R f
 #include "lanes.inc"
@@ -67,30 +103,4 @@ typedef struct {
 /* in the order of the codes in dtypes.py */
 static const fs_lanes *const fs_table[] = {&lanes_f64, &lanes_f32, &lanes_bf16, &lanes_f16};
 
-/* the machine's own ceilings, to measure kernels against: read n floats; add to each; copy past the caches */
-static float fs_read_pass(const float *x, Py_ssize_t n) {
-    vf s[8];
-    for (int j = 0; j < 8; j++) s[j] = set_f(0);
-    for (Py_ssize_t k = 0; k + 8 * W_F <= n; k += 8 * W_F)
-        for (int j = 0; j < 8; j++) s[j] = max_f(load_f32(x + k + j * W_F), s[j]);
-    vf t = set_f(0);
-    for (int j = 0; j < 8; j++) t += s[j];
-    return (float)sum_f(t);
-}
-static void fs_update_pass(float *x, Py_ssize_t n) {
-    for (Py_ssize_t k = 0; k + W_F <= n; k += W_F) store_f32(x + k, load_f32(x + k) + set_f(1.0f));
-}
-static void fs_copy_pass(const float *x, float *out, Py_ssize_t n) {
-    Py_ssize_t k = 0;
-#if VEC_BYTES == 64
-    for (; k < n && ((uintptr_t)(out + k) & 63); k++) out[k] = x[k];
-    for (; k + W_F <= n; k += W_F) _mm512_stream_ps(out + k, (__m512)load_f32(x + k));
-    _mm_sfence();
-#elif VEC_BYTES == 32
-    for (; k < n && ((uintptr_t)(out + k) & 31); k++) out[k] = x[k];
-    for (; k + W_F <= n; k += W_F) _mm256_stream_ps(out + k, (__m256)load_f32(x + k));
-    _mm_sfence();
-#endif
-    for (; k < n; k++) out[k] = x[k];
-}
 #endif

@@ -2,20 +2,37 @@
 #ifndef FASTSOFTMAX_STORAGE_H
 #define FASTSOFTMAX_STORAGE_H
 
+#include <Python.h>
 #include "vec.h"
 
 typedef struct { uint16_t bits; } bf16;
 typedef struct { uint16_t bits; } f16;
 
-INLINE vu widen(const void *x) {
-    vh h;
-    memcpy(&h, x, sizeof h);
-    return __builtin_convertvector(h, vu);
+/* 16-bit integers to 32 and back, in intrinsics where __builtin_convertvector would go through halves */
+#if VEC_BYTES == 64
+INLINE vu widen(const void *x) { return (vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256(x)); }
+INLINE void narrow(void *x, vu bits) { _mm256_storeu_si256(x, _mm512_cvtepi32_epi16((__m512i)bits)); }
+#elif VEC_BYTES == 32
+INLINE vu widen(const void *x) { return (vu)_mm256_cvtepu16_epi32(_mm_loadu_si128(x)); }
+INLINE void narrow(void *x, vu bits) { /* both halves pack into the low 64 bits of each 128; gather these */
+    __m256i packed = _mm256_packus_epi32((__m256i)bits, (__m256i)bits);
+    _mm_storeu_si128(x, _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08)));
 }
-INLINE void narrow(void *x, vu bits) {
-    vh h = __builtin_convertvector(bits, vh);
-    memcpy(x, &h, sizeof h);
+#else
+INLINE vu widen(const void *x) { vh h; memcpy(&h, x, sizeof h); return __builtin_convertvector(h, vu); }
+INLINE void narrow(void *x, vu bits) { vh h = __builtin_convertvector(bits, vh); memcpy(x, &h, sizeof h); }
+#endif
+
+/* n elements of less than a vector */
+#if VEC_BYTES == 64
+INLINE void copy_few(void *to, const void *from, Py_ssize_t n, size_t size) { /* at most 64 bytes, by a mask */
+    __mmask64 mask = ((__mmask64)1 << (n * size)) - 1;
+    _mm512_mask_storeu_epi8(to, mask, _mm512_maskz_loadu_epi8(mask, from));
 }
+#define COPY_FEW copy_few
+#else
+#define COPY_FEW(to, from, n, size) memcpy(to, from, (n) * (size))
+#endif
 
 INLINE vf load_f32(const float *x) { vf v; memcpy(&v, x, sizeof v); return v; }
 INLINE void store_f32(float *x, vf v) { memcpy(x, &v, sizeof v); }
@@ -54,6 +71,60 @@ INLINE void store_f16(f16 *x, vf v) {
     h = ((0x7e00 | ((a >> 13) & 0x3ff)) & is_nan) | (h & ~is_nan);
     narrow(x, h | (sign >> 16));
 }
+#endif
+
+/* all ones in the lanes lo <= i < hi; loads and stores of these lanes alone, what is beyond them is not touched */
+INLINE vi between_f(Py_ssize_t lo, Py_ssize_t hi) {
+    vi lane;
+    for (int i = 0; i < W_F; i++) lane[i] = i;
+    int32_t from = lo > W_F ? W_F : lo < 0 ? 0 : (int32_t)lo, to = hi > W_F ? W_F : hi < 0 ? 0 : (int32_t)hi;
+    return (vi)(lane >= from) & (vi)(lane < to);
+}
+INLINE vl between_d(Py_ssize_t lo, Py_ssize_t hi) {
+    vl lane;
+    for (int i = 0; i < W_D; i++) lane[i] = i;
+    return (vl)(lane >= (int64_t)lo) & (vl)(lane < (int64_t)hi);
+}
+#if VEC_BYTES == 64
+INLINE vf load_masked_f(const float *x, vi m) { return (vf)_mm512_maskz_loadu_ps(_mm512_movepi32_mask((__m512i)m), x); }
+INLINE vd load_masked_d(const double *x, vl m) { return (vd)_mm512_maskz_loadu_pd(_mm512_movepi64_mask((__m512i)m), x); }
+INLINE void store_masked_f(float *x, vi m, vf v) { _mm512_mask_storeu_ps(x, _mm512_movepi32_mask((__m512i)m), (__m512)v); }
+INLINE void store_masked_d(double *x, vl m, vd v) { _mm512_mask_storeu_pd(x, _mm512_movepi64_mask((__m512i)m), (__m512d)v); }
+#elif VEC_BYTES == 32
+INLINE vf load_masked_f(const float *x, vi m) { return (vf)_mm256_maskload_ps(x, (__m256i)m); }
+INLINE vd load_masked_d(const double *x, vl m) { return (vd)_mm256_maskload_pd(x, (__m256i)m); }
+INLINE void store_masked_f(float *x, vi m, vf v) { _mm256_maskstore_ps(x, (__m256i)m, (__m256)v); }
+INLINE void store_masked_d(double *x, vl m, vd v) { _mm256_maskstore_pd(x, (__m256i)m, (__m256d)v); }
+#else
+INLINE vf load_masked_f(const float *x, vi m) { vf v = {0}; for (int i = 0; i < W_F; i++) if (m[i]) v[i] = x[i]; return v; }
+INLINE vd load_masked_d(const double *x, vl m) { vd v = {0}; for (int i = 0; i < W_D; i++) if (m[i]) v[i] = x[i]; return v; }
+INLINE void store_masked_f(float *x, vi m, vf v) { for (int i = 0; i < W_F; i++) if (m[i]) x[i] = v[i]; }
+INLINE void store_masked_d(double *x, vl m, vd v) { for (int i = 0; i < W_D; i++) if (m[i]) x[i] = v[i]; }
+#endif
+
+/* stores past the caches, for aligned vectors that nobody reads soon; storage formats convert first */
+#if VEC_BYTES == 64
+INLINE void stream_f32(float *x, vf v) { _mm512_stream_ps(x, (__m512)v); }
+INLINE void stream_f64(double *x, vd v) { _mm512_stream_pd(x, (__m512d)v); }
+INLINE void stream_half(void *x, const void *half) { _mm256_stream_si256(x, _mm256_loadu_si256(half)); }
+#elif VEC_BYTES == 32
+INLINE void stream_f32(float *x, vf v) { _mm256_stream_ps(x, (__m256)v); }
+INLINE void stream_f64(double *x, vd v) { _mm256_stream_pd(x, (__m256d)v); }
+INLINE void stream_half(void *x, const void *half) { _mm_stream_si128(x, _mm_loadu_si128(half)); }
+#else
+INLINE void stream_f32(float *x, vf v) { store_f32(x, v); }
+INLINE void stream_f64(double *x, vd v) { store_f64(x, v); }
+INLINE void stream_half(void *x, const void *half) { memcpy(x, half, VEC_BYTES / 2); }
+#endif
+INLINE void stream_bf16(bf16 *x, vf v) { bf16 half[W_F]; store_bf16(half, v); stream_half(x, half); }
+INLINE void stream_f16(f16 *x, vf v) { f16 half[W_F]; store_f16(half, v); stream_half(x, half); }
+
+#if defined(__SSE2__)
+INLINE void fence(void) { _mm_sfence(); } /* streamed stores become visible before whatever follows */
+INLINE void prefetch(const void *x) { _mm_prefetch((const char *)x, _MM_HINT_T1); }
+#else
+INLINE void fence(void) {}
+INLINE void prefetch(const void *x) { __builtin_prefetch(x, 0, 2); }
 #endif
 
 #endif

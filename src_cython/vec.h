@@ -52,79 +52,116 @@ INLINE vf max_f(vf a, vf b) { return select_f((vi)(a > b), a, b); }
 INLINE vd max_d(vd a, vd b) { return select_d((vl)(a > b), a, b); }
 #endif
 
-/* 2^t for any t: t = n + f, 2^f by a polynomial with p(0) = 1 exactly. float: n = floor(t), 0 <= f <= 1, degree 5, relative
- * error 8.3e-8 (Remez exchange); double: n = the nearest, |f| <= 1/2, degree 11, 8.4e-18 (Chebyshev nodes). NaN stays NaN, results below
- * the normal range are rounded subnormals when `subnormals`, else may be flushed to about 2^-126 (2^-1022). */
-INLINE vf poly_f(vf f) {
-    vf p = set_f(0.00186713021195126332f);
-    p = p * f + set_f(0.00901702996252961276f);
-    p = p * f + set_f(0.0557999134252242838f);
-    p = p * f + set_f(0.240164450039273029f);
-    p = p * f + set_f(0.69315131181760979f);
-    return p * f + set_f(1.0f);
-}
+/* the smaller; b where either is NaN */
+INLINE vf min_f(vf a, vf b) { return -max_f(-a, -b); }
+INLINE vd min_d(vd a, vd b) { return -max_d(-a, -b); }
 
+/* a*b + c: one rounding where the CPU has FMA */
+#if VEC_BYTES == 64
+INLINE vf fma_f(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+INLINE vd fma_d(vd a, vd b, vd c) { return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
+#elif VEC_BYTES == 32
+INLINE vf fma_f(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+INLINE vd fma_d(vd a, vd b, vd c) { return (vd)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
+#else
+INLINE vf fma_f(vf a, vf b, vf c) { return a * b + c; }
+INLINE vd fma_d(vd a, vd b, vd c) { return a * b + c; }
+#endif
+
+/* adding MAGIC rounds to an integer, which then stands, biased as an exponent is, in the last bits */
+#define MAGIC_f (12582912.0f + 127)          /* 1.5 * 2^23 */
+#define MAGIC_d (6755399441055744.0 + 1023)  /* 1.5 * 2^52 */
+/* without VSCALEF a power of two is made RAISE too large, clear of the subnormals, and lowered by a product with LOWER */
+#define RAISE_f 64
+#define RAISE_d 512
+#define LOWER_f 0x1p-64f
+#define LOWER_d 0x1p-512
+
+/* (2^f - 1)/f on |f| <= 1/2, so that 2^0 is exact; minimax in the relative error of 2^f: float 9.1e-8, double 8.4e-18 */
+INLINE vf poly_f(vf f) {
+    vf p = fma_f(set_f(0.001326482175f), f, set_f(0.009671507069f));
+    p = fma_f(p, f, set_f(0.055507335116f));
+    p = fma_f(p, f, set_f(0.240222421991f));
+    return fma_f(p, f, set_f(0.693146977640f));
+}
 INLINE vd poly_d(vd f) {
     static const double c[] = {4.45496059818651839e-10, 7.0725859492692237e-9, 1.01780624458457735e-7, 1.32154425879216897e-6,
         0.0000152527338298361184, 0.000154035304417360502, 0.00133335581464169353, 0.00961812910760688853,
         0.0555041086648215943, 0.240226506959100982, 0.693147180559945309};
     vd p = set_d(c[0]);
-    for (int i = 1; i < 11; i++) p = p * f + set_d(c[i]);
-    return p * f + set_d(1.0);
+    for (int i = 1; i < 11; i++) p = fma_d(p, f, set_d(c[i]));
+    return p;
 }
 
+/* 2^n for k = n + MAGIC; NaN times it is NaN, whereas an integer added to the bits of a NaN may make a number of it */
+INLINE vf power_f(vf k) { return (vf)((vi)k << 23); }
+INLINE vd power_d(vd k) { return (vd)((vl)k << 52); }
+/* 2^f*power with |f| <= 1/2 */
+INLINE vf exp2_of_f(vf f, vf power) { return fma_f(poly_f(f) * f, power, power); }
+INLINE vd exp2_of_d(vd f, vd power) { return fma_d(poly_d(f) * f, power, power); }
+
+/* 2^t for t up to 2^6 (2^9), where below the subnormals 0: NaN stays NaN. exp2_raised is 2^t/LOWER where there is no VSCALEF. */
 #if VEC_BYTES == 64
-INLINE vf exp2_f(vf t, int subnormals) {
-    (void)subnormals;
-    vf f = (vf)_mm512_reduce_ps((__m512)t, 1); /* t - floor(t); 0 for an infinite t */
-    return (vf)_mm512_scalef_ps((__m512)poly_f(f), (__m512)t);
+#define RAISED 0
+INLINE vf exp2_raised_f(vf t) {
+    vf p, f = (vf)_mm512_reduce_ps((__m512)t, 1); /* t - floor(t), 0 for an infinite t: VSCALEF takes floor(t) */
+    p = fma_f(set_f(0.00186713021195126332f), f, set_f(0.00901702996252961276f)); /* minimax on [0, 1]: 8.3e-8 */
+    p = fma_f(p, f, set_f(0.0557999134252242838f));
+    p = fma_f(p, f, set_f(0.240164450039273029f));
+    p = fma_f(p, f, set_f(0.69315131181760979f));
+    return (vf)_mm512_scalef_ps((__m512)fma_f(p, f, set_f(1.0f)), (__m512)t);
 }
-INLINE vd exp2_d(vd t, int subnormals) {
-    (void)subnormals;
-    vd f = (vd)_mm512_reduce_pd((__m512d)t, 0);
-    return (vd)_mm512_scalef_pd((__m512d)poly_d(f), _mm512_roundscale_pd((__m512d)t, 0));
+INLINE vd exp2_raised_d(vd t) {
+    vd n = (vd)_mm512_roundscale_pd((__m512d)t, 0), f = (vd)_mm512_reduce_pd((__m512d)t, 0);
+    return (vd)_mm512_scalef_pd((__m512d)fma_d(poly_d(f), f, set_d(1.0)), (__m512d)n);
 }
+INLINE vf exp2_f(vf t) { return exp2_raised_f(t); }
+INLINE vd exp2_d(vd t) { return exp2_raised_d(t); }
 #else
-/* without VSCALEF: clamp (operands in the order that keeps NaN), floor by the rounding of a large addend */
-INLINE vf exp2_f(vf t, int subnormals) {
-    const float magic = 12582912.0f; /* 1.5 * 2^23 */
-    t = max_f(set_f(subnormals ? -151.0f : -126.0f), t);
-    vf shifted = (t - set_f(0.5f)) + set_f(magic);
-    vi n = (vi)shifted - (vi)set_f(magic);
-    vf p = poly_f(t - (shifted - set_f(magic)));
-    if (!subnormals) return p * (vf)((n + 127) << 23);
-    vi half = n >> 1;
-    return p * (vf)((half + 127) << 23) * (vf)((n - half + 127) << 23);
+#define RAISED 1
+INLINE vf exp2_raised_f(vf t) {
+    t = max_f(set_f(-190.0f), t); /* operands in the order that keeps NaN */
+    vf k = t + (MAGIC_f + RAISE_f), f = t - (k - (MAGIC_f + RAISE_f));
+    return exp2_of_f(f, power_f(k));
 }
-INLINE vd exp2_d(vd t, int subnormals) {
-    const double magic = 6755399441055744.0; /* 1.5 * 2^52 */
-    t = max_d(set_d(subnormals ? -1077.0 : -1022.0), t);
-    vd shifted = t + set_d(magic);
-    vl n = (vl)shifted - (vl)set_d(magic);
-    vd p = poly_d(t - (shifted - set_d(magic)));
-    if (!subnormals) return p * (vd)((n + 1023) << 52);
-    /* n >> 1 without a 64-bit arithmetic shift: n is small, bias it to be positive first */
-    vl half = (vl)((n + 4096) >> 1) - 2048;
-    return p * (vd)((half + 1023) << 52) * (vd)((n - half + 1023) << 52);
+INLINE vd exp2_raised_d(vd t) {
+    t = max_d(set_d(-1500.0), t);
+    vd k = t + (MAGIC_d + RAISE_d), f = t - (k - (MAGIC_d + RAISE_d));
+    return exp2_of_d(f, power_d(k));
 }
+INLINE vf exp2_f(vf t) { return exp2_raised_f(t) * LOWER_f; }
+INLINE vd exp2_d(vd t) { return exp2_raised_d(t) * LOWER_d; }
 #endif
 
-/* the smaller; b where either is NaN */
-INLINE vf min_f(vf a, vf b) { return -max_f(-a, -b); }
-INLINE vd min_d(vd a, vd b) { return -max_d(-a, -b); }
-
-/* tanh(v) = 1 - 2/(exp(2|v|) + 1) with the sign of v where |v| > 0.25, an odd series below; 1 from 20 on */
-INLINE vf tanh_f(vf v) {
-    vf a = (vf)((vi)v & 0x7fffffff), x2 = v * v;
-    vf series = set_f(-0.00886323552f) * x2 + 0.0218694885f;
-    series = ((series * x2 - 0.0539682540f) * x2 + 0.133333333f) * x2 - 0.333333333f;
-    vf big = 1.0f - 2.0f / (exp2_f(min_f(set_f(20.0f), a) * 2.88539008f, 0) + 1.0f);
-    big = (vf)((vi)big | ((vi)v & (int32_t)0x80000000));
-    return select_f((vi)(a <= 0.25f), v + v * (series * x2), big);
+/* 2^(x*log2e - c), c an integer and shift = MAGIC - c, for x >= low = (c + LOW)/log2e, else about 2^LOW. The split into
+ * integer and fraction is exact but for one rounding at |f| <= 1/2, however far from 0 the exponent. Needs FMA. */
+#define LOW_f -120
+#define LOW_d -1000
+#define LOWEST_f -180 /* with RAISE in shift */
+#define LOWEST_d -1500
+INLINE vf exp2_split_f(vf x, vf log2e, vf shift, vf low) {
+    x = max_f(low, x);
+    vf k = fma_f(x, log2e, shift), f = fma_f(x, log2e, shift - k);
+    return exp2_of_f(f, power_f(k));
 }
-INLINE vd tanh_d(vd v) {
-    for (int i = 0; i < W_D; i++) v[i] = tanh(v[i]);
-    return v;
+INLINE vd exp2_split_d(vd x, vd log2e, vd shift, vd low) {
+    x = max_d(low, x);
+    vd k = fma_d(x, log2e, shift), f = fma_d(x, log2e, shift - k);
+    return exp2_of_d(f, power_d(k));
+}
+
+/* tanh(u) = -e/(e + 2), e = expm1(-2|u|) = (2^f - 1)*2^n + (2^n - 1), with the sign of u */
+INLINE vf tanh_f(vf u) {
+    vi sign = (vi)u & (int32_t)0x80000000;
+    vf t = max_f(set_f(-64.0f), (vf)((vi)u ^ sign) * -2.88539008177792681f), k = t + MAGIC_f, f = t - (k - MAGIC_f);
+    vf power = power_f(k), e = fma_f(poly_f(f) * f, power, power - 1.0f);
+    return (vf)((vi)(-e / (e + 2.0f)) | sign);
+}
+INLINE vd tanh_d(vd u) {
+    vl sign = (vl)u & (int64_t)0x8000000000000000;
+    vd t = max_d(set_d(-128.0), (vd)((vl)u ^ sign) * -2.88539008177792681), k = t + MAGIC_d, f = t - (k - MAGIC_d);
+    vd power = power_d(k), e = fma_d(poly_d(f) * f, power, power - 1.0);
+    return (vd)((vl)(-e / (e + 2.0)) | sign);
 }
 
 /* log(x) for double x > 0 scaled out of the subnormals: x = 2^e * g, sqrt(1/2) <= g < sqrt(2),
@@ -145,8 +182,39 @@ INLINE vd log_d(vd x) {
     return select_d((vl)(x >= 0.0), r, set_d(NAN));
 }
 
-/* sums over the lanes, in their order */
-INLINE double sum_f(vf a) { double s = 0; for (int i = 0; i < W_F; i++) s += (double)a[i]; return s; }
-INLINE double sum_d(vd a) { double s = 0; for (int i = 0; i < W_D; i++) s += a[i]; return s; }
+/* the sum over the lanes of four vectors, in double and in an order of its own, always the same */
+typedef float vf_half __attribute__((vector_size(VEC_BYTES / 2)));
+INLINE double lanes_d(vd a) {
+    double s[W_D];
+    memcpy(s, &a, sizeof s);
+    for (int n = W_D / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++) s[i] += s[i + n];
+    return s[0];
+}
+INLINE vd halves_f(vf a) {
+    vf_half half[2];
+    memcpy(half, &a, sizeof half);
+    return __builtin_convertvector(half[0], vd) + __builtin_convertvector(half[1], vd);
+}
+INLINE double sum_f(const vf *s) { return lanes_d((halves_f(s[0]) + halves_f(s[1])) + (halves_f(s[2]) + halves_f(s[3]))); }
+INLINE double sum_d(const vd *s) { return lanes_d((s[0] + s[1]) + (s[2] + s[3])); }
+
+/* the largest lane of four vectors */
+INLINE double top_f(const vf *m) {
+    float t[W_F];
+    vf a = max_f(max_f(m[0], m[1]), max_f(m[2], m[3]));
+    memcpy(t, &a, sizeof t);
+    for (int n = W_F / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++) t[i] = t[i + n] > t[i] ? t[i + n] : t[i];
+    return t[0];
+}
+INLINE double top_d(const vd *m) {
+    double t[W_D];
+    vd a = max_d(max_d(m[0], m[1]), max_d(m[2], m[3]));
+    memcpy(t, &a, sizeof t);
+    for (int n = W_D / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++) t[i] = t[i + n] > t[i] ? t[i + n] : t[i];
+    return t[0];
+}
 
 #endif

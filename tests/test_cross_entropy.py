@@ -89,14 +89,20 @@ def test_threads_change_no_bit(backend):
                 np.testing.assert_array_equal(a, b)
 
 
-def test_in_place_only_when_asked(backend):
-    logits, labels = oracle.problem(5, 50)
-    before = logits.copy()
-    fresh = fs.cross_entropy_and_grad(logits, labels).dlogits
-    np.testing.assert_array_equal(logits, before)
-    same = fs.cross_entropy_and_grad(logits, labels, out=logits).dlogits
-    assert same is logits
-    np.testing.assert_array_equal(fresh, logits)
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_in_place_only_when_asked(backend, dtype):
+    for n_classes in (50, 9001):
+        logits, labels = oracle.problem(5, n_classes, dtype)
+        before = logits.copy()
+        fresh = fs.cross_entropy_and_grad(logits, labels)
+        np.testing.assert_array_equal(logits, before)
+        same = fs.cross_entropy_and_grad(logits, labels, out=logits)
+        assert same.dlogits is logits
+        assert same.loss == fresh.loss  # to the bit; in place, a gradient may be rounded otherwise
+        np.testing.assert_array_equal(same.lse, fresh.lse)
+        _, right = reference.cross_entropy(before, labels)
+        for dlogits in (fresh.dlogits, same.dlogits):
+            checks.check_elements(dlogits, right, before, dtype)
 
 
 def test_a_masked_class_and_the_infinities(backend):

@@ -106,7 +106,7 @@ def run_job(name, split, x, q, labels, options):
     blocks = contract.n_blocks(n_classes)
     out = np.full_like(x, 3)
     losses, lse = np.full(n_rows, 5.0), np.full(n_rows, 5.0)
-    states, finals = (np.empty((n_rows, blocks, 4)), np.empty((n_rows, 4))) if split else (None, None)
+    states, finals = (np.empty((n_rows, blocks, 4)), np.empty((n_rows, contract.FINALS))) if split else (None, None)
     view = dtypes.carrier_view
     run = backend.bind(contract.Job(name, row, view(x, row), view(q, row), view(out, row), labels, losses=losses,
                                     lse=lse, states=states, finals=finals, **options))

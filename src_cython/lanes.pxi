@@ -1,0 +1,43 @@
+# The table of block primitives, lanes.h, as Cython sees it.
+
+cdef extern from "lanes.h":
+    ctypedef struct Map "fs_map":
+        double m, z_m, scale, scale_log2e, cap, scale_over_cap
+    ctypedef struct Block "fs_block":
+        const void *x
+        const void *q
+        const void *w
+        void *out
+        Py_ssize_t n
+        const void *ahead
+        int stream
+        double keep, smooth
+    ctypedef struct Late "fs_late":
+        void (*write)(const Block *, const Map *, double) noexcept nogil
+        Block block
+        Map map
+        double a
+    ctypedef struct Kept "fs_kept":
+        double max, sum, reference, c
+    ctypedef struct Lanes "fs_lanes":
+        Py_ssize_t itemsize, weight_itemsize
+        double (*get)(const void *, Py_ssize_t) noexcept nogil
+        void (*put)(void *, Py_ssize_t, double) noexcept nogil
+        double (*block_max)(const void *, Py_ssize_t) noexcept nogil
+        int (*any_nan)(const void *, Py_ssize_t) noexcept nogil
+        double (*exp_sum)(const void *, Py_ssize_t, const Map *) noexcept nogil
+        double (*sum_without_max)(const void *, Py_ssize_t, const Map *) noexcept nogil
+        int (*max_exp_sum)(const void *, Py_ssize_t, double, const Late *, double *, double *) noexcept nogil
+        void (*target_sums)(const Block *, const Map *, double *, double *) noexcept nogil
+        void (*write_probs)(const Block *, const Map *, double) noexcept nogil
+        void (*write_log_probs)(const Block *, const Map *, double) noexcept nogil
+        double (*grad_sum)(const void *, const void *, Py_ssize_t, int) noexcept nogil
+        void (*write_softmax_grad)(const Block *, double, int) noexcept nogil
+        double (*divergence)(const void *, const void *, Py_ssize_t) noexcept nogil
+        void (*exp_in_place)(void *, Py_ssize_t, double, const void *, Kept *) noexcept nogil
+        double (*sum_of_others)(const void *, Py_ssize_t) noexcept nogil
+        void (*multiply)(void *, Py_ssize_t, double) noexcept nogil
+        double raised
+    void fence() noexcept nogil
+    enum: BLOCK "BLOCK_SIZE"
+    const Lanes *fs_table[4]
