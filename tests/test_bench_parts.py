@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastsoftmax import backends
+from fastsoftmax import backends, threads
 from fastsoftmax.bench import cases, ceilings, measure, memory, oracle, rivals, rounds, session
 
 needs_ml_dtypes = pytest.mark.skipif(not importlib.util.find_spec("ml_dtypes"), reason="needs fastsoftmax[bench]")
@@ -228,5 +228,15 @@ def test_fma_peak_is_used_where_it_is_built(monkeypatch):
     assert 0 < ceilings.fma_peak(2) < 1e4
     monkeypatch.setattr(ceilings, "_cython", lambda: None)
     assert ceilings.fma_peak() is None
+
+
+def test_fma_peak_is_one_that_a_processor_can_have():
+    peak = ceilings.fma_peak()
+    if peak is None:
+        pytest.skip("the loop for it is not built")
+    assert 1 < peak < 1_000 * threads.get_num_threads()  # 2 units x 16 lanes x 2 operations x 6 GHz is 384 a core
+
+
+def test_ceilings_are_described_in_a_line():
     line = ceilings.describe({"read": 1.0, "update": 2.0, "copy": 3.0, "fma": 412.0, "how": "loops"})
     assert "read 1.0" in line and "412 GFLOP/s" in line
