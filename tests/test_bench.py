@@ -63,6 +63,7 @@ def test_grid_alone_measures_no_case(tmp_path):
     assert _results(tmp_path)["cases"] == [] and _results(tmp_path)["grid"]["worst"]["rival"] == "NumPy, indices"
 
 
+@needs_packages
 def test_list_names_everything(capsys):
     assert main(["bench", "--list"]) == 0
     printed = capsys.readouterr().out
