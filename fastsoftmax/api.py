@@ -14,6 +14,8 @@ from .backends import current
 from .check import LabelError as LabelError
 from .run import execute
 
+_quiet = np.errstate(all="ignore")  # NaN and infinities are answers: no warning, whatever np.seterr says
+
 
 class CrossEntropyGrad(NamedTuple):
     """loss: float64, a scalar or (...). dlogits: as the logits. lse: (...) float64, 0 for ignored rows."""
@@ -23,6 +25,7 @@ class CrossEntropyGrad(NamedTuple):
     lse: np.ndarray | np.float64
 
 
+@_quiet
 def softmax(logits, *, axis=-1, temperature=1.0, out=None):
     """exp(z - max z) / sum exp(z - max z) over `axis`, z = logits/temperature.
 
@@ -32,11 +35,13 @@ def softmax(logits, *, axis=-1, temperature=1.0, out=None):
     return execute(check.softmax("softmax_rows", logits, axis, temperature, out)).out
 
 
+@_quiet
 def log_softmax(logits, *, axis=-1, temperature=1.0, out=None):
     """(z - max z) - log1p(sum of the other exp(z - max z)) over `axis`: exact digits also where p -> 1."""
     return execute(check.softmax("log_softmax_rows", logits, axis, temperature, out)).out
 
 
+@_quiet
 def logsumexp(logits, *, axis=-1, keepdims=False):
     """log(sum(exp(logits))) over `axis`, in the dtype of the logits; -inf for a row of -inf."""
     problem = check.softmax("lse_rows", logits, axis, 1.0, None)
@@ -45,17 +50,20 @@ def logsumexp(logits, *, axis=-1, keepdims=False):
     return np.expand_dims(lse, axis) if keepdims else lse[()]
 
 
+@_quiet
 def softmax_grad(probs, dprobs, *, axis=-1, out=None):
     """probs*(dprobs - sum(probs*dprobs)): the gradient through softmax, from its own output."""
     return execute(check.pair("softmax_grad_rows", probs, dprobs, axis, out, ("probs", "dprobs"))).out
 
 
+@_quiet
 def log_softmax_grad(log_probs, dlog_probs, *, axis=-1, out=None):
     """dlog_probs - exp(log_probs)*sum(dlog_probs): the gradient through log_softmax, from its own output."""
     names = ("log_probs", "dlog_probs")
     return execute(check.pair("log_softmax_grad_rows", log_probs, dlog_probs, axis, out, names)).out
 
 
+@_quiet
 def cross_entropy(logits, labels, *, class_weight=None, sample_weight=None, ignore_index=-100, reduction="mean",
                   label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, axis=-1, empty="nan"):
     """-log softmax(logits)[labels], reduced: torch's meaning of weights, smoothing, ignore_index and mean.
@@ -76,6 +84,7 @@ def cross_entropy(logits, labels, *, class_weight=None, sample_weight=None, igno
     return _reduced(problem, execute(problem).losses)
 
 
+@_quiet
 def cross_entropy_and_grad(logits, labels, *, class_weight=None, sample_weight=None, ignore_index=-100,
                            reduction="mean", label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0,
                            axis=-1, empty="nan", dlosses=None, out=None):
@@ -92,6 +101,7 @@ def cross_entropy_and_grad(logits, labels, *, class_weight=None, sample_weight=N
     return _with_grad(problem)
 
 
+@_quiet
 def soft_cross_entropy(logits, target_probs, *, class_weight=None, sample_weight=None, reduction="mean",
                        label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, axis=-1, empty="nan"):
     """-sum_k w[k]*q[k]*log softmax(logits)[k] for dense targets q, which need not sum to 1 (torch's meaning).
@@ -105,6 +115,7 @@ def soft_cross_entropy(logits, target_probs, *, class_weight=None, sample_weight
     return _reduced(problem, execute(problem).losses)
 
 
+@_quiet
 def soft_cross_entropy_and_grad(logits, target_probs, *, class_weight=None, sample_weight=None, reduction="mean",
                                 label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, axis=-1,
                                 empty="nan", dlosses=None, out=None):
@@ -116,12 +127,14 @@ def soft_cross_entropy_and_grad(logits, target_probs, *, class_weight=None, samp
     return _with_grad(check.cross_entropy(logits, None, targets, options, wants_out=True, dlosses=dlosses, out=out))
 
 
+@_quiet
 def entropy(probs, *, axis=-1):
     """-sum p*log p over `axis`, in nats, float64; 0*log 0 = 0."""
     problem = check.single("entropy_rows", probs, axis, "probs")
     return execute(problem).losses.reshape(problem.lead)[()]
 
 
+@_quiet
 def kl_divergence(p, q, *, axis=-1):
     """sum p*log(p/q) over `axis`, in nats, float64; 0*log 0 = 0, inf where q = 0 < p."""
     problem = check.pair("kl_divergence_rows", p, q, axis, None, ("p", "q"))

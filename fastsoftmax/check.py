@@ -10,6 +10,7 @@ from . import backends, dtypes
 from .contract import NO_IGNORE
 
 REDUCTIONS = ("none", "mean", "sum")
+SCALES = (1e-15, 1e15)  # of temperature and softcap: they and their quotients are normal float32 numbers
 
 
 class LabelError(ValueError, IndexError):
@@ -47,13 +48,28 @@ class Problem:
 # ---------------------------------------------------------------------------------------------- arrays
 
 
+def _is_masked(value):
+    """Whether there is a mask anywhere that np.asarray would drop without a word."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_is_masked, value))
+    return isinstance(value, np.ma.MaskedArray)
+
+
+def _as_array(value, name, remedy):
+    """np.asarray that says which argument it could not read, and loses no mask."""
+    if _is_masked(value):
+        raise TypeError(f"{name} is a masked array: its mask would be lost; {remedy}")
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be read as an array: {error}") from None
+
+
 def array(value, name):
     """Anything array-like as a plain ndarray of a dtype in the table (integers become float64 later)."""
     if value is None:
         raise TypeError(f"{name} must be an array, not None")
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array: its mask would be lost; fill it first, with -inf say")
-    a = np.asarray(value)
+    a = _as_array(value, name, "fill it first, with -inf say")
     if dtypes.find(a.dtype) is None and a.dtype.kind not in "iu":
         raise TypeError(f"{name} has dtype {a.dtype}; allowed are float64, float32, float16, bfloat16 and integers")
     return a
@@ -63,10 +79,7 @@ def class_axis_last(a, axis, name):
     """The array with its class axis moved to the end, a view."""
     if a.ndim == 0:
         raise ValueError(f"{name} must have a class axis, but is 0-dimensional")
-    try:
-        position = operator.index(axis)
-    except TypeError:
-        raise TypeError(f"axis must be an integer, not {type(axis).__name__}") from None
+    position = _integer(axis, "axis")
     if not -a.ndim <= position < a.ndim:
         raise ValueError(f"axis is {position}, outside [{-a.ndim}, {a.ndim}) for {name} of shape {a.shape}")
     return a if position in (-1, a.ndim - 1) else np.moveaxis(a, position, -1)
@@ -84,7 +97,7 @@ def _row_of(*arrays):
 def _problem_arrays(first, second, axis, names):
     a = array(first, names[0])
     x = class_axis_last(a, axis, names[0])
-    if x.shape[-1] == 0 and x.size == 0 and math.prod(x.shape[:-1]) > 0:
+    if x.shape[-1] == 0 and math.prod(x.shape[:-1]) > 0:
         raise ValueError(f"{names[0]} has zero classes in shape {a.shape}: there is nothing to normalise")
     if second is None and len(names) == 1:
         return a, x, None, _row_of(a)
@@ -95,7 +108,7 @@ def _problem_arrays(first, second, axis, names):
 
 
 def _out(out, like, axis, row, inputs):
-    """The caller's `out`, checked, with its class axis last; or None."""
+    """The caller's `out`, checked, with its class axis last; or None. inputs: (name, as the caller gave it)."""
     if out is None:
         return None
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
@@ -108,13 +121,28 @@ def _out(out, like, axis, row, inputs):
         raise ValueError("out is read-only")
     if not out.flags.c_contiguous and _overlaps_itself(out):
         raise ValueError("out has elements that share memory (a broadcast or strided view)")
-    for name, a in inputs:
-        if a is not None and isinstance(a, np.ndarray) and np.may_share_memory(a, out):
-            same = (a.dtype == out.dtype and a.shape == out.shape and a.strides == out.strides
-                    and a.__array_interface__["data"][0] == out.__array_interface__["data"][0])
-            if not (same and name != "class_weight") and np.shares_memory(a, out):
-                raise ValueError(f"out overlaps {name} without being exactly it")
-    return class_axis_last(out, axis, "out")
+    for name, value in inputs:
+        if value is None:
+            continue
+        a = np.asarray(value)  # a data frame or tensor may share its memory too
+        if not (_is_exactly(a, out) and name != "class_weight") and _shares_memory(a, out):
+            raise ValueError(f"out overlaps {name} without being exactly it")
+    return class_axis_last(np.asarray(out), axis, "out")
+
+
+def _is_exactly(a, out):
+    """Whether both are one and the same view of memory."""
+    strides = [[s for s, n in zip(x.strides, x.shape, strict=True) if n > 1] for x in (a, out)]
+    return (a.dtype == out.dtype and a.shape == out.shape and strides[0] == strides[1]
+            and a.__array_interface__["data"][0] == out.__array_interface__["data"][0])
+
+
+def _shares_memory(a, out):
+    """Whether they have a byte in common; yes where that is too hard to tell (it is NP-hard)."""
+    try:
+        return np.shares_memory(a, out, max_work=10**6)
+    except np.exceptions.TooHardError:
+        return True
 
 
 def _overlaps_itself(a):
@@ -134,39 +162,51 @@ def _overlaps_itself(a):
 
 def number(value, name, low, high=math.inf, *, above=False):
     """A real number in [low, high], or in (low, high] with `above`; never NaN, never an infinity."""
-    if isinstance(value, (bool, np.bool_, str, bytes)) or value is None:
-        raise TypeError(f"{name} must be a real number, not {type(value).__name__}")
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    wrong = TypeError(f"{name} must be a real number, not {type(value).__name__}")
+    if isinstance(value, (bool, np.bool_, str, bytes, np.complexfloating, np.ndarray)):
+        raise wrong
     try:
         x = float(value)
+    except OverflowError:
+        x = math.inf
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a real number, not {type(value).__name__}") from None
+        raise wrong from None
     if not math.isfinite(x) or x < low or x > high or (above and x == low):
         bracket = "(" if above else "["
-        end = "inf)" if high == math.inf else f"{high}]"
-        raise ValueError(f"{name} is {x}, outside {bracket}{low}, {end}")
+        end = "inf)" if high == math.inf else f"{high:g}]"
+        raise ValueError(f"{name} is {x}, outside {bracket}{low:g}, {end}")
     return x
 
 
-def thread_count(n, name="n"):
-    """A number of threads, at least 1."""
+def _integer(value, name):
+    """A Python or NumPy integer as an int; never a bool."""
     try:
-        n = int(n) if isinstance(n, str) else operator.index(n)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be an integer, not {n!r}") from None
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+
+
+def thread_count(n, name="n"):
+    """A number of threads, at least 1; a string where it comes from an environment variable."""
+    try:
+        n = int(n) if isinstance(n, str) else _integer(n, name)
+    except ValueError:
+        raise ValueError(f"{name} is {n!r}, but must be an integer of at least 1") from None
     if n < 1:
         raise ValueError(f"{name} is {n}, but must be at least 1")
     return n
 
 
-def backend_name(name):
+def backend_name(name, where="name"):
     """A backend that exists and works here, or "auto"."""
-    if name == "auto":
-        return name
-    if name not in backends.NAMES:
-        raise ValueError(f"unknown backend {name!r}; there are 'auto', " + ", ".join(map(repr, backends.NAMES)))
-    reason = backends.why_not(name)
+    one_of(name, where, ("auto", *backends.NAMES))
+    reason = None if name == "auto" else backends.why_not(name)
     if reason:
-        raise ValueError(f"backend {name!r} is not available: {reason}")
+        raise ValueError(f"{where} is {name!r}, which is not available: {reason}")
     return name
 
 
@@ -180,41 +220,72 @@ def one_of(value, name, allowed):
 
 
 def _scale(temperature):
-    return 1.0 / number(temperature, "temperature", 1e-30, 1e30)
+    return 1.0 / number(temperature, "temperature", *SCALES)
 
 
 def _cap(softcap):
-    return 0.0 if softcap is None else number(softcap, "softcap", 0.0, above=True)
+    return 0.0 if softcap is None else number(softcap, "softcap", *SCALES)
 
 
 # ------------------------------------------------------------------------------------------- per row
 
 
-def label_array(labels, lead, name="labels"):
-    """Class indices of exactly the leading shape, as contiguous int64; compared before they are narrowed."""
+def label_array(labels, lead, n_classes, ignore_index=None, name="labels"):
+    """Class indices of exactly the leading shape (None: any), as contiguous int64; compared before narrowing."""
     if labels is None:
         raise TypeError(f"{name} must be an integer array, not None")
-    if isinstance(labels, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array: its mask would be lost; fill it with ignore_index")
-    a = np.asarray(labels)
+    a = _as_array(labels, name, "fill it with ignore_index")
     if a.dtype.kind not in "iu" and not (a.size == 0 and isinstance(labels, (list, tuple))):
         raise TypeError(f"{name} has dtype {a.dtype}; class indices of an integer dtype are required")
     if lead is not None and a.shape != lead:
         raise ValueError(f"{name} has shape {a.shape}, but must have {lead}, one label a row")
-    if a.dtype.kind == "u" and a.dtype.itemsize == 8 and a.size and a.max() > np.iinfo(np.int64).max:
-        at = int(a.argmax())
-        raise LabelError(f"{name}[{_at(at, a.shape)}] is {a.flat[at]}, above the largest int64")
-    return np.ascontiguousarray(a, dtype=np.int64).reshape(-1)
+    narrow = np.ascontiguousarray(a, dtype=np.int64).reshape(-1)
+    # what int64 cannot hold arrives as a negative number, and without ignore_index no label is NO_IGNORE
+    lost = narrow < 0 if a.dtype.kind == "u" else narrow == NO_IGNORE if ignore_index is None else None
+    if lost is not None and lost.any():
+        outside = lost | (((narrow < 0) | (narrow >= n_classes)) & (narrow != _ignore(ignore_index)))
+        raise label_error(a.reshape(-1), outside.argmax(), a.shape, n_classes, ignore_index, name)
+    return narrow
+
+
+def class_indices(labels, n_classes, name):
+    """int64 indices in the shape they came in, each in [0, n_classes)."""
+    a = label_array(labels, None, n_classes, name=name)
+    shape = np.shape(labels)
+    outside = (a < 0) | (a >= n_classes)
+    if outside.any():
+        raise label_error(a, outside.argmax(), shape, n_classes, None, name)
+    return a.reshape(shape)
+
+
+def class_count(n_classes):
+    """A number of classes, at least 0."""
+    n = _integer(n_classes, "n_classes")
+    if n < 0:
+        raise ValueError(f"n_classes is {n}, but must be at least 0")
+    return n
+
+
+def one_hot_array(one_hot):
+    """One-hot vectors (..., n_classes) of numbers or bools: in each row one 1, all else 0."""
+    a = class_axis_last(_as_array(one_hot, "one_hot", "fill it first"), -1, "one_hot")
+    if a.dtype.kind != "b":
+        array(a, "one_hot")
+    wrong = (np.count_nonzero(a == 1, axis=-1) != 1) | (np.count_nonzero(a, axis=-1) != 1)
+    if wrong.any():
+        at = _at(wrong.argmax(), wrong.shape)
+        raise ValueError(f"one_hot{f'[{at}]' if at else ''} is not a one-hot vector: one 1, all else 0")
+    return a
 
 
 def _at(flat, shape):
-    """A flat row number as the caller would write it: '17' or '2, 5' or ''."""
-    return ", ".join(str(int(i)) for i in np.unravel_index(flat, shape)) if shape else "()"
+    """A flat row number as the caller would write it: '17' or '2, 5'."""
+    return ", ".join(str(int(i)) for i in np.unravel_index(flat, shape))
 
 
 def label_error(labels, row, lead, n_classes, ignore_index, name="labels"):
     """The exception for a label out of range."""
-    other = "" if ignore_index == NO_IGNORE else f" and not ignore_index={ignore_index}"
+    other = "" if ignore_index in (None, NO_IGNORE) else f" and not ignore_index={ignore_index}"
     where = f"{name}[{_at(row, lead)}]" if lead else name
     return LabelError(f"{where} is {labels[row]}, outside [0, {n_classes}){other}")
 
@@ -237,16 +308,9 @@ def _class_weight(value, n_classes, row):
 
 
 def _ignore(ignore_index):
-    if ignore_index is None:
-        return NO_IGNORE
-    if isinstance(ignore_index, (bool, np.bool_)):
-        raise TypeError("ignore_index must be an integer or None, not bool")
-    try:
-        value = operator.index(ignore_index)
-    except TypeError:
-        raise TypeError(f"ignore_index must be an integer or None, not {type(ignore_index).__name__}") from None
+    value = NO_IGNORE if ignore_index is None else _integer(ignore_index, "ignore_index")
     if not -(2**63) <= value < 2**63:
-        raise ValueError(f"ignore_index is {value}, outside the range of int64")
+        raise ValueError(f"ignore_index is {value}, outside [-2^63, 2^63)")
     return value
 
 
@@ -257,7 +321,7 @@ def softmax(kernel, logits, axis, temperature, out):
     """Arguments of softmax, log_softmax and logsumexp (which has no `out`)."""
     a, x, _, row = _problem_arrays(logits, None, axis, ("logits",))
     scale = _scale(temperature)
-    target = _out(out, a, axis, row, [("logits", logits)])
+    target = _out(out, a, axis, row, [("logits", a)])
     return Problem(kernel, row, x, out=target, out_given=out, axis=axis, lead=x.shape[:-1], scale=scale,
                    wants_out=kernel != "lse_rows")
 
@@ -279,28 +343,29 @@ def single(kernel, first, axis, name):
 def cross_entropy(logits, labels, target_probs, options, *, wants_out=False, dlosses=None, out=None):
     """Arguments of cross_entropy (labels) and soft_cross_entropy (target_probs), with or without gradient."""
     soft = labels is None and target_probs is not None
-    axis = options.get("axis", -1)
+    axis = options["axis"]
     names = ("logits", "target_probs") if soft else ("logits",)
     a, x, q, row = _problem_arrays(logits, target_probs, axis, names)
     lead, n_classes = x.shape[:-1], x.shape[-1]
-    ignore = NO_IGNORE if soft else _ignore(options.get("ignore_index", -100))
-    indices = None if soft else label_array(labels, lead)
-    weight = _class_weight(options.get("class_weight"), n_classes, row)
-    rows = options.get("sample_weight")
+    given = None if soft else options["ignore_index"]
+    ignore = _ignore(given)
+    indices = None if soft else label_array(labels, lead, n_classes, given)
+    weight = _class_weight(options["class_weight"], n_classes, row)
+    rows = options["sample_weight"]
     rows = None if rows is None else _per_row(rows, "sample_weight", lead)
     upstream = None if dlosses is None else _per_row(dlosses, "dlosses", lead)
-    reduction = one_of(options.get("reduction", "mean"), "reduction", REDUCTIONS)
-    empty = one_of(options.get("empty", "nan"), "empty", ("nan", "zero"))
-    smoothing = number(options.get("label_smoothing", 0.0), "label_smoothing", 0.0, 1.0)
-    z_loss = number(options.get("z_loss", 0.0), "z_loss", 0.0)
-    scale, cap = _scale(options.get("temperature", 1.0)), _cap(options.get("softcap"))
+    reduction = one_of(options["reduction"], "reduction", REDUCTIONS)
+    empty = one_of(options["empty"], "empty", ("nan", "zero"))
+    smoothing = number(options["label_smoothing"], "label_smoothing", 0.0, 1.0)
+    z_loss = number(options["z_loss"], "z_loss", 0.0)
+    scale, cap = _scale(options["temperature"]), _cap(options["softcap"])
     inputs = [("logits", logits), ("target_probs", target_probs), ("labels", labels), ("dlosses", dlosses),
-              ("class_weight", options.get("class_weight")), ("sample_weight", options.get("sample_weight"))]
+              ("class_weight", options["class_weight"]), ("sample_weight", options["sample_weight"])]
     target = _out(out, a, axis, row, inputs)
     total = _total_weight(indices, rows, weight, lead, n_classes, ignore)
     norm = 1.0
     if reduction == "mean":
-        norm = 1 / total if total else (0.0 if empty == "zero" else math.inf)
+        norm = 1 / total if total else (0.0 if empty == "zero" else math.nan)
     return Problem("soft_cross_entropy_rows" if soft else "cross_entropy_rows", row, x, q, target, out,
                    wants_out, axis, lead, indices, weight, rows, upstream, scale, cap, smoothing, z_loss,
                    norm, ignore, reduction, empty, total)

@@ -15,23 +15,27 @@ def transform(logits, temperature=1.0, softcap=None):
     return u if softcap is None else softcap * np.tanh(u / softcap)
 
 
+def _from_the_maximum(z):
+    """(maximum, z - maximum, log of sum exp(z - maximum)) of each row: log1p of all terms but one maximum's, 1."""
+    best = np.argmax(z, axis=-1)[..., None]
+    delta = z - np.take_along_axis(z, best, -1)
+    others = np.exp(delta)
+    np.put_along_axis(others, best, 0.0, -1)
+    return np.max(z, axis=-1), delta, np.log1p(np.sum(others, axis=-1))
+
+
 def logsumexp(z):
     """log(sum(exp(z))) of each row, (n_rows,)."""
-    top = np.max(z, axis=-1)
-    shift = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(all="ignore"):
-        return shift + np.log(np.sum(np.exp(z - shift[..., None]), axis=-1))
+        top, _, log_sum = _from_the_maximum(np.asarray(z, WIDE))
+        return np.where(np.isinf(top), top, top + log_sum)
 
 
 def log_softmax(z):
-    """z - logsumexp(z), with log1p so that log p keeps its digits as p -> 1."""
-    z = np.asarray(z, dtype=WIDE)
+    """z - logsumexp(z), the maximum subtracted first, so that log p keeps its digits as p -> 1."""
     with np.errstate(all="ignore"):
-        best = np.argmax(z, axis=-1)[..., None]
-        delta = z - np.take_along_axis(z, best, -1)
-        others = np.exp(delta)
-        np.put_along_axis(others, best, 0.0, -1)
-        return delta - np.log1p(np.sum(others, axis=-1))[..., None]
+        _, delta, log_sum = _from_the_maximum(np.asarray(z, WIDE))
+        return delta - log_sum[..., None]
 
 
 def softmax(z):
@@ -63,10 +67,12 @@ def losses(z, t, z_loss=0.0):
 def dlogits(logits, t, upstream, z_loss=0.0, temperature=1.0, softcap=None):
     """The gradient of sum_i upstream[i]*losses[i] with respect to the logits, (n_rows, n_classes)."""
     z = transform(logits, temperature, softcap)
-    total = np.sum(t, axis=-1)
+    log_p = log_softmax(z)
+    p = np.exp(log_p)
+    # sum(t)*p - t, with p - 1 = expm1(log p) so that the gradient at a label keeps its digits as p -> 1
+    dz = t * np.expm1(log_p) + (np.sum(t, axis=-1)[:, None] - t) * p
     if z_loss:
-        total = total + 2 * z_loss * logsumexp(z)
-    dz = total[:, None] * softmax(z) - t
+        dz = dz + (2 * z_loss * logsumexp(z))[:, None] * p
     slope = 1.0 if softcap is None else 1 - (z / softcap) ** 2
     return np.asarray(upstream)[:, None] / temperature * slope * dz
 

@@ -1,6 +1,5 @@
 """[4] Nominal classes and their indices: "cat" <-> 0. One-hot vectors, for teaching and for the tests."""
 
-import operator
 from collections.abc import Hashable, Iterable
 
 import numpy as np
@@ -40,33 +39,24 @@ class Vocabulary:
 
     def decode(self, indices):
         """The class of one index, or a list for an array; LabelError outside [0, len)."""
-        a = np.asarray(indices)
-        labels = check.label_array(a, a.shape, "indices")
-        for i, label in enumerate(labels):
-            if not 0 <= label < len(self):
-                raise check.label_error(labels, i, a.shape, len(self), check.NO_IGNORE, "indices")
-        found = [self.classes[i] for i in labels]
-        return found if a.ndim else found[0]
+        labels = check.class_indices(indices, len(self), "indices")
+        found = [self.classes[i] for i in labels.reshape(-1)]
+        return found if labels.ndim else found[0]
 
 
 def one_hot(labels, n_classes, dtype=np.float32):
-    """(..., n_classes) with a 1 at each label: N x V numbers that nobody should build for real."""
-    a = np.asarray(labels)
-    indices = check.label_array(labels, a.shape)
-    n_classes = operator.index(n_classes)
-    wrong = np.flatnonzero((indices < 0) | (indices >= n_classes))
-    if len(wrong):
-        raise check.label_error(indices, wrong[0], a.shape, n_classes, check.NO_IGNORE)
-    out = np.zeros((indices.size, n_classes), dtype)
-    out[np.arange(indices.size), indices] = 1
-    return out.reshape(*a.shape, n_classes)
+    """(..., n_classes) with a 1 at each label: N x V numbers that nobody should build for real.
+
+    Raises LabelError for a label outside [0, n_classes).
+    """
+    n_classes = check.class_count(n_classes)
+    indices = check.class_indices(labels, n_classes, "labels")
+    out = np.zeros((*indices.shape, n_classes), dtype)
+    np.put_along_axis(out, indices[..., None], 1, -1)
+    return out
 
 
 def from_one_hot(one_hot):
     """The labels (...) int64 of one-hot vectors (..., n_classes); ValueError where a row is not one-hot."""
-    a = check.class_axis_last(np.asarray(one_hot), -1, "one_hot")
-    ones = np.count_nonzero(a == 1, axis=-1)
-    wrong = np.argwhere((ones != 1) | (np.count_nonzero(a, axis=-1) != 1))
-    if len(wrong):
-        raise ValueError(f"one_hot[{', '.join(map(str, wrong[0]))}] is not a one-hot vector: one 1, all else 0")
-    return np.argmax(a, axis=-1)
+    a = check.one_hot_array(one_hot)
+    return np.argmax(a, axis=-1) if a.size else np.zeros(a.shape[:-1], np.int64)

@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import functools
 import importlib
 import os
 
@@ -19,6 +20,7 @@ def load(name):
     return _loaded[name]
 
 
+@functools.cache
 def why_not(name):
     """None if the backend works here, else the reason, one line."""
     try:
@@ -35,16 +37,32 @@ def available():
 
 def current():
     """The name of the backend that a call made here and now would use."""
-    name = _override.get() or _default or os.environ.get("FASTSOFTMAX_BACKEND") or "auto"
-    if name == "auto":
-        return next(n for n in NAMES if why_not(n) is None)
-    return name
+    name = _override.get() or get_default()
+    return _best() if name == "auto" else name
+
+
+@functools.cache
+def _best():
+    reason = why_not("cython")
+    if reason and reason.startswith("FASTSOFTMAX_CPU"):
+        raise ValueError(reason)  # a wish that cannot be had must not mean a slower backend without a word
+    return next(name for name in NAMES if why_not(name) is None)
+
+
+def get_default():
+    """The process-wide setting: a name, or "auto". FASTSOFTMAX_BACKEND is read once."""
+    global _default
+    if _default is None:
+        from ..check import backend_name
+
+        _default = backend_name(os.environ.get("FASTSOFTMAX_BACKEND") or "auto", "FASTSOFTMAX_BACKEND")
+    return _default
 
 
 def set_default(name):
     """Set the process-wide backend, return the old setting."""
     global _default
-    old, _default = _default or "auto", name
+    old, _default = get_default(), name
     return old
 
 

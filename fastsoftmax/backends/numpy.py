@@ -10,16 +10,23 @@ CHUNK_LOGITS = 1 << 16  # logits a chunk: 512 KB of float64 temporaries, whateve
 
 def scan_labels(labels, n_classes, ignore_index, class_weight, sample_weight):
     """(first row whose label is out of range or -1, sum of the weights of the rows that count)."""
+    labels, bad = _checked(labels, n_classes, ignore_index)
+    if bad >= 0:
+        return bad, 0.0
     used = labels != ignore_index
     if sample_weight is not None:
         used &= sample_weight != 0
-    bad = ((labels < 0) | (labels >= n_classes)) & (labels != ignore_index)
-    if bad.any():
-        return int(bad.argmax()), 0.0
     weight = np.ones(len(labels)) if sample_weight is None else sample_weight
     if class_weight is not None:
         weight = weight * class_weight[np.where(used, labels, 0)]
     return -1, float(np.sum(weight, where=used))
+
+
+def _checked(labels, n_classes, ignore_index):
+    """(a copy, which no other thread can change, the first row out of range in it or -1)."""
+    labels = labels.copy()
+    bad = ((labels < 0) | (labels >= n_classes)) & (labels != ignore_index)
+    return labels, int(bad.argmax()) if bad.any() else -1
 
 
 def _real(array, dtype):
@@ -63,27 +70,37 @@ class _Softmax:
     """The statistics of a few rows, by the habits of DESIGN section 3."""
 
     def __init__(self, job, rows):
-        x = _real(job.first[rows], job.dtype)
-        self.z = x if job.scale == 1 else x * x.dtype.type(job.scale)
-        if job.cap:
-            cap = x.dtype.type(job.cap)
-            self.z = cap * np.tanh(self.z / cap)
-        self.m = np.max(self.z, axis=1)
-        best = np.argmax(self.z, axis=1)[:, None]
-        # a row of -inf alone, or with +inf, must end as NaN: -inf - -inf says so by itself
-        self.delta = self.z - self.m[:, None]
-        if not job.cap and job.scale != 1:  # scaling after the subtraction keeps large offsets exact
-            self.delta = (x - np.max(x, axis=1)[:, None]) * x.dtype.type(job.scale)
-        self.delta[self.m == np.inf] = np.nan
+        self.scale, self.cap = job.scale, job.cap
+        self.x = _real(job.first[rows], job.dtype)
+        self.best = np.max(self.x, axis=1)
+        if self.cap:
+            self.delta = self.z(self.x) - self.z(self.best)[:, None]
+        else:  # scaling after the subtraction keeps large offsets exact
+            self.delta = (self.x - self.best[:, None]) * self.x.dtype.type(self.scale)
+            # a row of -inf alone ends as NaN by itself, -inf - -inf; one with +inf is NaN all over
+            self.delta[self.best == np.inf] = np.nan
         self.e = np.exp(self.delta)
-        top = np.take_along_axis(self.e, best, 1)
-        np.put_along_axis(self.e, best, 0, 1)
+        at = np.argmax(self.x, axis=1)[:, None]
+        top = np.take_along_axis(self.e, at, 1)
+        np.put_along_axis(self.e, at, 0, 1)
         self.rest = np.sum(self.e, axis=1, dtype=np.float64) + 0 * top[:, 0]
-        np.put_along_axis(self.e, best, top, 1)
+        np.put_along_axis(self.e, at, top, 1)
         self.log1p_rest = np.log1p(self.rest)
-        self.lse = self.m + self.log1p_rest
-        infinite = np.isinf(self.m) & ~np.isnan(x).any(axis=1)
-        self.lse[infinite] = self.m[infinite]
+        m = self.z(self.best.astype(np.float64))
+        self.lse = np.where(np.isinf(m), m, m + self.log1p_rest)
+
+    def z(self, x):
+        """What softmax sees of the logits x, in the dtype of x."""
+        real = x.dtype.type
+        if self.cap:
+            return real(self.cap) * np.tanh(x * real(self.scale) / real(self.cap))
+        return x * real(self.scale)
+
+    def gap(self, x):
+        """z_m - z(x) in float64 for x (n_rows,) or (n_rows, n_classes), the subtraction first where z is linear."""
+        x, best = x.astype(np.float64), self.best.astype(np.float64)
+        best = best if x.ndim == 1 else best[:, None]
+        return self.z(best) - self.z(x) if self.cap else (best - x) * self.scale
 
     def probs(self):
         # m - m = 0 and exp(0) = 1: the maximum's share is 1/S exactly
@@ -113,14 +130,14 @@ def _cross_entropy(job, rows):
     row, y = np.arange(len(x)), None
     s = _Softmax(job, rows)
     if job.labels is not None:
-        labels = job.labels[rows]
+        labels, bad = _checked(job.labels[rows], n_classes, job.ignore_index)
+        if bad >= 0:
+            return bad
         inert = inert | (labels == job.ignore_index)
-        bad = ((labels < 0) | (labels >= n_classes)) & (labels != job.ignore_index)
-        if bad.any():
-            return int(bad.argmax())
         y = np.where(inert, 0, labels)
         c = (1 - job.smoothing) * (weight[y] if job.class_weight is not None else np.ones(len(x)))
-        t = job.smoothing / n_classes * weight * np.ones(n_classes)
+        # without smoothing only the label's own weight counts, so that another one may be NaN
+        t = job.smoothing / n_classes * weight * np.ones(n_classes) if job.smoothing else np.zeros(n_classes)
         total = np.full(len(x), np.sum(t))
     else:
         q = _real(job.second[rows], job.dtype).astype(np.float64)
@@ -129,17 +146,16 @@ def _cross_entropy(job, rows):
         total = np.sum(t, axis=1)
     loss = total * s.log1p_rest
     if job.labels is None or job.smoothing:
-        loss += np.sum(np.where(t == 0, 0.0, -t * s.delta.astype(np.float64)), axis=1)
+        loss += np.sum(np.where(t == 0, 0.0, t * s.gap(s.x)), axis=1)
     if y is not None:
-        gap = -s.delta[row, y].astype(np.float64)
-        loss += np.where(c == 0, 0.0, c * (s.log1p_rest + gap))
+        loss += np.where(c == 0, 0.0, c * (s.log1p_rest + s.gap(s.x[row, y])))
     if job.z_loss:
         loss += job.z_loss * s.lse**2
     share = 1.0 if job.sample_weight is None else job.sample_weight[rows]
     job.losses[rows] = np.where(inert, 0.0, loss * share)
     job.lse[rows] = np.where(inert, 0.0, s.lse)
     if job.out is not None:
-        a = c + total + 2 * job.z_loss * s.lse
+        a = c + total + (2 * job.z_loss * s.lse if job.z_loss else 0.0)
         dz = a[:, None] * s.probs() - t
         if y is not None:
             # at a maximum p - 1 = -rest/(1 + rest), which keeps its digits as p -> 1
@@ -147,7 +163,7 @@ def _cross_entropy(job, rows):
             minus = np.where(s.delta[row, y] == 0, -s.rest / (1 + s.rest), p_y - 1)
             dz[row, y] = c * minus + (a - c) * p_y - (t[y] if t.ndim == 1 else t[row, y])
         if job.cap:
-            dz *= 1 - (s.z.astype(np.float64) / job.cap) ** 2
+            dz *= 1 - (s.z(s.x.astype(np.float64)) / job.cap) ** 2
         g = job.grad_scale * job.scale * share * (1.0 if job.dlosses is None else job.dlosses[rows])
         dz *= np.broadcast_to(g, len(x))[:, None]
         dz[inert] = 0
@@ -178,7 +194,10 @@ def _entropy(job, rows):
 def _kl_divergence(job, rows):
     p = _real(job.first[rows], job.dtype).astype(np.float64)
     q = _real(job.second[rows], job.dtype).astype(np.float64)
-    job.losses[rows] = np.sum(np.where(p == 0, 0.0, p * np.log(p / q)), axis=1)
+    ratio = p / q
+    extreme = (ratio == 0) | np.isinf(ratio)  # p/q may overflow where its logarithm is an ordinary number
+    log_ratio = np.where(extreme, np.log(p) - np.log(q), np.log(ratio))
+    job.losses[rows] = np.sum(np.where((p == 0) & ~np.isnan(q), 0.0, p * log_ratio), axis=1)
     return -1
 
 

@@ -1,0 +1,121 @@
+"""The laws of checks.py, for every operation, dtype and backend."""
+
+import checks
+import numpy as np
+import oracle
+import pytest
+from operations import DTYPES, OPERATIONS, inputs_of, make
+
+import fastsoftmax as fs
+from fastsoftmax import backends, contract, dtypes
+
+operation_names = pytest.mark.parametrize("name", OPERATIONS)
+dtype_names = pytest.mark.parametrize("dtype", DTYPES)
+
+
+@dtype_names
+@operation_names
+def test_inputs_are_untouched(backend, name, dtype):
+    checks.check_untouched(OPERATIONS[name], inputs_of(name, (5, 97), dtype))
+
+
+@dtype_names
+@operation_names
+def test_in_place_gives_the_same_bits(backend, name, dtype):
+    if OPERATIONS[name].takes_out:
+        for n_classes in (7, 97, 4097):
+            checks.check_in_place(OPERATIONS[name], inputs_of(name, (3, n_classes), dtype))
+
+
+@dtype_names
+@operation_names
+def test_threads_change_no_bit(backend, name, dtype):
+    """Rows split among threads; classes split; many rows of many classes."""
+    for shape in [(64, 20_000), (1, 1_000_000)] if dtype == "float32" else [(3, 300_001)]:
+        checks.check_threads(OPERATIONS[name], inputs_of(name, shape, dtype))
+
+
+@dtype_names
+@operation_names
+def test_a_row_is_the_same_in_any_batch(backend, name, dtype):
+    checks.check_batch(OPERATIONS[name], inputs_of(name, (40, 503), dtype), rows=(0, 17, 39))
+
+
+@operation_names
+def test_a_long_row_is_the_same_in_any_batch(backend, name):
+    """Alone its classes are split among the threads; in a batch, of 18 MB, they are not."""
+    checks.check_batch(OPERATIONS[name], inputs_of(name, (15, 300_001), "float32"), rows=(3,))
+
+
+@dtype_names
+@operation_names
+def test_backends_agree(name, dtype):
+    """Each within the budget of dtypes.py of the first: twice that of one backend, and a step where it is stored."""
+    inputs = inputs_of(name, (5, 1025), dtype)
+    row = dtypes.BY_NAME[dtype]
+    results = []
+    for backend in backends.available():
+        with fs.use_backend(backend):
+            results.append(OPERATIONS[name](*inputs))
+    right = OPERATIONS[name].right(*inputs)
+    for other in results[1:]:
+        for a, b, (value, size) in zip(results[0], other, right, strict=True):
+            a, b = a.astype(np.longdouble), b.astype(np.longdouble)
+            unit = 2.0**-53 if row.itemsize == 8 else 2.0**-24
+            stored = row.eps if row.itemsize == 2 else 0
+            bound = 2 * (row.ulp_budget + 4) * unit * size + 2 * stored * np.abs(value) + checks.TINY[dtype]
+            assert np.max(np.abs(a - b) / bound) <= 1
+
+
+@dtype_names
+def test_gradient_rows_sum_to_zero(backend, dtype):
+    for n_classes in (2, 97, 4097):
+        x, labels = oracle.problem(6, n_classes, make("logits", (1, 1), dtype).dtype)
+        dlogits = fs.cross_entropy_and_grad(x, labels, reduction="none").dlogits.astype(np.float64)
+        stored = dtypes.BY_NAME[dtype].eps * np.abs(dlogits).sum(axis=-1).max()  # each element is rounded to 16 bits
+        checks.check_rows_sum_to_zero(dlogits, 1e-6 + (stored if dtypes.BY_NAME[dtype].itemsize == 2 else 0))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("n_classes", [1, 2, 97, 5000])
+def test_an_offset_changes_nothing(backend, dtype, n_classes):
+    x, labels = oracle.problem(4, n_classes, dtype, spread=8, ignored=False)
+    for shift in (1, -1000, 2.0**20):
+        checks.check_shift(np.round(x), labels, shift)
+
+
+@dtype_names
+def test_split_vocabulary(backend, dtype):
+    x, = inputs_of("logsumexp", (4, 5000), dtype)
+    for at in (1, 2499, 4096, 4999):
+        checks.check_split_vocabulary(x, at)
+
+
+@dtype_names
+def test_the_order_of_classes_does_not_matter(backend, dtype):
+    x, labels = inputs_of("cross_entropy", (4, 513), dtype)
+    checks.check_permutation(x, labels, np.random.default_rng(0).permutation(513), dtype)
+
+
+@dtype_names
+@pytest.mark.parametrize("n_classes", [3, 65, 4097])
+@pytest.mark.parametrize("inert", ["ignored", "of weight 0"])
+def test_rows_that_do_not_count_are_zero_whatever_they_hold(backend, dtype, n_classes, inert):
+    x, labels = inputs_of("cross_entropy", (6, n_classes), dtype)
+    weight, of_those_that_count = np.array([0, 1, 0, 2, 0, 0.0]), [1, 2]
+    if inert == "ignored":
+        weight, of_those_that_count = None, None
+        labels[[0, 2, 4, 5]] = -100
+    x[0], x[2, 1], x[4], x[5, 0] = np.nan, np.inf, -np.inf, np.nan
+    upstream = np.array([np.nan, 1, np.inf, 1, 1, np.nan])
+    for reduction in fs.check.REDUCTIONS:
+        options = dict(label_smoothing=0.1, z_loss=0.1, softcap=9.0, reduction=reduction)
+        loss, dlogits, lse = fs.cross_entropy_and_grad(x, labels, sample_weight=weight, dlosses=upstream, **options)
+        alone = fs.cross_entropy_and_grad(x[[1, 3]], labels[[1, 3]], sample_weight=of_those_that_count, **options)
+        for row in (0, 2, 4, 5):
+            assert lse[row] == 0 and not dlogits[row].astype(np.float64).any()
+        checks.check_same_bits([dlogits[[1, 3]], np.sum(loss)], [alone.dlogits, np.sum(alone.loss)])
+
+
+def test_every_kernel_has_an_operation():
+    assert {o.kernel for o in OPERATIONS.values()} == set(contract.KERNELS)

@@ -1,0 +1,112 @@
+"""Which kernel ran: every kernel is reached through its public function, in each dtype, backend and instruction set."""
+
+import importlib
+
+import checks
+import numpy as np
+import pytest
+from operations import DTYPES, OPERATIONS, inputs_of
+
+import fastsoftmax as fs
+from fastsoftmax import api, backends, contract, run
+
+
+class Seen:
+    """What the floors below were asked for: plans made, jobs bound."""
+
+    def __init__(self):
+        self.plans, self.jobs = [], []
+
+    def since(self, call):
+        self.plans.clear()
+        self.jobs.clear()
+        call()
+        plan, = self.plans
+        return plan, self.jobs
+
+
+@pytest.fixture
+def seen(backend, monkeypatch):
+    what, module = Seen(), backends.load(backend)
+    bind = module.bind
+
+    def execute(problem):
+        filled = run.execute(problem)
+        what.plans.append(filled.plan)
+        return filled
+
+    def bound(job):
+        what.jobs.append(job)
+        return bind(job)
+
+    monkeypatch.setattr(api, "execute", execute)
+    monkeypatch.setattr(module, "bind", bound)
+    return what
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_the_kernel_that_ran(backend, seen, name, dtype):
+    operation, inputs = OPERATIONS[name], inputs_of(name, (3, 97), dtype)
+    plan, jobs = seen.since(lambda: operation(*inputs))
+    assert (plan.backend, plan.kernel, plan.dtype) == (backend, operation.kernel, dtype)
+    assert (plan.n_rows, plan.n_classes) == (3, 97)
+    assert {(job.kernel, job.dtype.name) for job in jobs} == {(operation.kernel, dtype)}
+
+
+def test_every_kernel_is_reached():
+    assert {operation.kernel for operation in OPERATIONS.values()} == set(contract.KERNELS)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_how_the_work_is_cut(backend, seen, name):
+    operation, splits = OPERATIONS[name], backends.load(backend).SPLITS_CLASSES
+    with fs.use_num_threads(2):
+        for shape, split, n_threads in [((3, 97), "rows", 1), ((64, 20_000), "rows", 2),
+                                        ((1, 500_000), "classes" if splits else "rows", 2)]:
+            plan, jobs = seen.since(lambda s=shape: operation(*inputs_of(name, s, "float32")))
+            assert (plan.split, plan.n_threads, plan.staged) == (split, n_threads, False)
+            assert all((job.states is not None) == (split == "classes") for job in jobs)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_what_is_copied_first(backend, seen, name):
+    """Rows that a kernel cannot read in place, and only those."""
+    operation, inputs = OPERATIONS[name], inputs_of(name, (3, 97), "float32")
+    odd = np.asfortranarray(inputs[0])
+    assert seen.since(lambda: operation(odd, *inputs[1:]))[0].staged
+    assert seen.since(lambda: operation(inputs[0].astype(">f4"), *inputs[1:]))[0].staged
+    wide = np.zeros((6, 200), np.float32)[::2, 1:98]
+    assert not seen.since(lambda: operation(wide, *inputs[1:]))[0].staged
+    if operation.takes_out:
+        assert not seen.since(lambda: operation(*inputs, out=wide))[0].staged
+        assert seen.since(lambda: operation(*inputs, out=odd))[0].staged
+
+
+def test_integers_run_in_float64(seen):
+    plan, jobs = seen.since(lambda: fs.softmax(np.arange(5)))
+    assert plan.dtype == jobs[0].dtype.name == "float64"
+
+
+def builds():
+    """(name, module) of the Cython builds that this CPU can run."""
+    if backends.why_not("cython"):
+        return []
+    cython = backends.load("cython")
+    can = importlib.import_module("fastsoftmax.backends._cpu").level()
+    return [pytest.param(module, id=name) for level, (name, module) in cython.BUILDS.items() if level <= can]
+
+
+@pytest.mark.parametrize("module", builds())
+def test_every_instruction_set(monkeypatch, module):
+    """The kernels of each build that this CPU can run, against the reference, at sizes with and without a tail."""
+    kernels, used = importlib.import_module(f"fastsoftmax.backends.{module}"), []
+    monkeypatch.setattr(backends.load("cython"), "bind", lambda job: used.append(job) or kernels.bind(job))
+    monkeypatch.setattr(backends.load("cython"), "scan_labels", kernels.scan_labels)
+    with fs.use_backend("cython"):
+        for dtype in DTYPES:
+            for name, operation in OPERATIONS.items():
+                for n_classes in (1, 3, 16, 31, 64, 97, 1025, 4097):
+                    inputs = inputs_of(name, (2, n_classes), dtype)
+                    checks.check_results(operation, inputs, operation(*inputs), dtype)
+    assert {job.kernel for job in used} == set(contract.KERNELS)

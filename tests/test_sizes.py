@@ -1,0 +1,69 @@
+"""Every operation at sizes around the vector widths and the blocks, and never a step outside its row."""
+
+import os
+import subprocess
+import sys
+
+import checks
+import numpy as np
+import pytest
+from operations import DTYPES, OPERATIONS, inputs_of
+
+SHORT = [*range(1, 18), 31, 32, 33, 63, 64, 65, 97, 127, 128, 129, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025]
+LONG = [4095, 4096, 4097, 65_535, 65_536, 65_537]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_sizes_that_straddle_vectors_and_blocks(backend, name, dtype):
+    """The result, and its neighbours in memory: rows of `out` lie in a wider array, whose other columns stay."""
+    operation = OPERATIONS[name]
+    for n_classes in SHORT if dtype == "float16" else SHORT + LONG:
+        inputs = inputs_of(name, (2, n_classes), dtype)
+        checks.check_results(operation, inputs, operation(*inputs), dtype)
+        if operation.takes_out:
+            wide = np.full((2, n_classes + 64), 7, inputs[0].dtype)
+            got = operation(*inputs, out=wide[:, 32:-32])
+            checks.check_same_bits(got, operation(*inputs))
+            assert (wide[:, :32] == 7).all() and (wide[:, -32:] == 7).all()
+
+
+GUARDED = """
+import ctypes, mmap, sys, numpy as np, fastsoftmax as fs
+from operations import DTYPES, OPERATIONS, inputs_of
+
+PAGE = mmap.PAGESIZE
+libc = ctypes.CDLL(None, use_errno=True)
+
+def guarded(a, at_end):
+    '''A copy of `a` right behind a page that nobody may touch, or right before one.'''
+    room = -(-max(a.nbytes, 1) // PAGE) * PAGE
+    memory = mmap.mmap(-1, room + 2 * PAGE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for page in (start, start + PAGE + room):
+        assert libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(PAGE), 0) == 0
+    offset = PAGE + (room - a.nbytes if at_end else 0)
+    copy = np.ndarray(a.shape, a.dtype, memory, offset)
+    copy[...] = a
+    return copy
+
+fs.set_backend(sys.argv[1])
+for dtype in DTYPES:
+    for name, operation in OPERATIONS.items():
+        for n_classes in (1, 2, 3, 5, 7, 9, 15, 16, 17, 31, 33, 63, 65, 127, 129, 1025, 4097):
+            for at_end in (True, False):
+                plain = inputs_of(name, (3, n_classes), dtype)
+                inputs = [guarded(a, at_end) for a in plain]
+                options = {"out": guarded(plain[0], at_end)} if operation.takes_out else {}
+                for a, b in zip(operation(*inputs, **options), operation(*plain), strict=True):
+                    assert a.tobytes() == b.tobytes(), (dtype, name, n_classes)
+print("inside")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="this system has no mprotect")
+def test_no_kernel_reads_or_writes_outside_its_rows(backend):
+    """A touch beyond the rows ends the child with a segmentation fault."""
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
+    done = subprocess.run([sys.executable, "-P", "-c", GUARDED, backend], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == "inside\n", done.stderr
