@@ -2,14 +2,20 @@
 
 import math
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, SupportsIndex, TypeAlias, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import backends, dtypes
 from .contract import NO_IGNORE
+from .typing import BackendName, Empty, Reduction
 
-REDUCTIONS = ("none", "mean", "sum")
+Array: TypeAlias = NDArray[Any]
+Shape: TypeAlias = tuple[int, ...]
+REDUCTIONS, EMPTIES = get_args(Reduction), get_args(Empty)
 
 
 class LabelError(ValueError, IndexError):
@@ -22,17 +28,17 @@ class Problem:
 
     kernel: str
     dtype: dtypes.Dtype
-    first: np.ndarray
-    second: np.ndarray | None = None
-    out: np.ndarray | None = None  # the caller's, class axis last
-    out_given: np.ndarray | None = None  # the caller's, as given
+    first: Array
+    second: Array | None = None
+    out: Array | None = None  # the caller's, class axis last
+    out_given: Array | None = None  # the caller's, as given
     wants_out: bool = False
     axis: int = -1
-    lead: tuple = ()
-    labels: np.ndarray | None = None
-    class_weight: np.ndarray | None = None
-    sample_weight: np.ndarray | None = None
-    dlosses: np.ndarray | None = None
+    lead: Shape = ()
+    labels: Array | None = None
+    class_weight: Array | None = None
+    sample_weight: Array | None = None
+    dlosses: Array | None = None
     scale: float = 1.0
     cap: float = 0.0
     smoothing: float = 0.0
@@ -47,7 +53,7 @@ class Problem:
 # ---------------------------------------------------------------------------------------------- arrays
 
 
-def array(value, name):
+def array(value: object, name: str) -> Array:
     """Anything array-like as a plain ndarray of a dtype in the table (integers become float64 later)."""
     if value is None:
         raise TypeError(f"{name} must be an array, not None")
@@ -59,7 +65,7 @@ def array(value, name):
     return a
 
 
-def class_axis_last(a, axis, name):
+def class_axis_last(a: Array, axis: Any, name: str) -> Array:
     """The array with its class axis moved to the end, a view."""
     if a.ndim == 0:
         raise ValueError(f"{name} must have a class axis, but is 0-dimensional")
@@ -72,7 +78,7 @@ def class_axis_last(a, axis, name):
     return a if position in (-1, a.ndim - 1) else np.moveaxis(a, position, -1)
 
 
-def _row_of(*arrays):
+def _row_of(*arrays: Array) -> dtypes.Dtype:
     """The table's row for the result of these arrays together."""
     rows = [dtypes.find(a.dtype) or dtypes.F64 for a in arrays]
     if all(r is rows[0] for r in rows):
@@ -81,7 +87,8 @@ def _row_of(*arrays):
     return dtypes.F64 if widest == 8 else dtypes.F32
 
 
-def _problem_arrays(first, second, axis, names):
+def _problem_arrays(first: object, second: object, axis: Any,
+                    names: tuple[str, ...]) -> tuple[Array, Array, Array | None, dtypes.Dtype]:
     a = array(first, names[0])
     x = class_axis_last(a, axis, names[0])
     if x.shape[-1] == 0 and x.size == 0 and math.prod(x.shape[:-1]) > 0:
@@ -94,7 +101,8 @@ def _problem_arrays(first, second, axis, names):
     return a, x, class_axis_last(b, axis, names[1]), _row_of(a, b)
 
 
-def _out(out, like, axis, row, inputs):
+def _out(out: object, like: Array, axis: Any, row: dtypes.Dtype,
+         inputs: Sequence[tuple[str, object]]) -> Array | None:
     """The caller's `out`, checked, with its class axis last; or None."""
     if out is None:
         return None
@@ -117,7 +125,7 @@ def _out(out, like, axis, row, inputs):
     return class_axis_last(out, axis, "out")
 
 
-def _overlaps_itself(a):
+def _overlaps_itself(a: Array) -> bool:
     """Whether two indices may reach one element: a stride shorter than what lies inside it."""
     if a.size == 0:
         return False
@@ -132,7 +140,7 @@ def _overlaps_itself(a):
 # --------------------------------------------------------------------------------------------- numbers
 
 
-def number(value, name, low, high=math.inf, *, above=False):
+def number(value: Any, name: str, low: float, high: float = math.inf, *, above: bool = False) -> float:
     """A real number in [low, high], or in (low, high] with `above`; never NaN, never an infinity."""
     if isinstance(value, (bool, np.bool_, str, bytes)) or value is None:
         raise TypeError(f"{name} must be a real number, not {type(value).__name__}")
@@ -147,18 +155,18 @@ def number(value, name, low, high=math.inf, *, above=False):
     return x
 
 
-def thread_count(n, name="n"):
+def thread_count(n: SupportsIndex | str, name: str = "n") -> int:
     """A number of threads, at least 1."""
     try:
-        n = int(n) if isinstance(n, str) else operator.index(n)
+        count = int(n) if isinstance(n, str) else operator.index(n)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be an integer, not {n!r}") from None
-    if n < 1:
-        raise ValueError(f"{name} is {n}, but must be at least 1")
-    return n
+    if count < 1:
+        raise ValueError(f"{name} is {count}, but must be at least 1")
+    return count
 
 
-def backend_name(name):
+def backend_name(name: BackendName) -> BackendName:
     """A backend that exists and works here, or "auto"."""
     if name == "auto":
         return name
@@ -170,7 +178,7 @@ def backend_name(name):
     return name
 
 
-def one_of(value, name, allowed):
+def one_of(value: Any, name: str, allowed: tuple[str, ...]) -> str:
     """One of a few strings."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")
@@ -179,18 +187,18 @@ def one_of(value, name, allowed):
     return value
 
 
-def _scale(temperature):
+def _scale(temperature: Any) -> float:
     return 1.0 / number(temperature, "temperature", 1e-30, 1e30)
 
 
-def _cap(softcap):
+def _cap(softcap: Any) -> float:
     return 0.0 if softcap is None else number(softcap, "softcap", 0.0, above=True)
 
 
 # ------------------------------------------------------------------------------------------- per row
 
 
-def label_array(labels, lead, name="labels"):
+def label_array(labels: object, lead: Shape | None, name: str = "labels") -> NDArray[np.int64]:
     """Class indices of exactly the leading shape, as contiguous int64; compared before they are narrowed."""
     if labels is None:
         raise TypeError(f"{name} must be an integer array, not None")
@@ -207,19 +215,20 @@ def label_array(labels, lead, name="labels"):
     return np.ascontiguousarray(a, dtype=np.int64).reshape(-1)
 
 
-def _at(flat, shape):
+def _at(flat: int, shape: Shape) -> str:
     """A flat row number as the caller would write it: '17' or '2, 5' or ''."""
     return ", ".join(str(int(i)) for i in np.unravel_index(flat, shape)) if shape else "()"
 
 
-def label_error(labels, row, lead, n_classes, ignore_index, name="labels"):
+def label_error(labels: NDArray[np.int64], row: int, lead: Shape, n_classes: int, ignore_index: int,
+                name: str = "labels") -> LabelError:
     """The exception for a label out of range."""
     other = "" if ignore_index == NO_IGNORE else f" and not ignore_index={ignore_index}"
     where = f"{name}[{_at(row, lead)}]" if lead else name
     return LabelError(f"{where} is {labels[row]}, outside [0, {n_classes}){other}")
 
 
-def _per_row(value, name, lead):
+def _per_row(value: object, name: str, lead: Shape) -> NDArray[np.float64]:
     """A scalar or an array of the leading shape -> contiguous (n_rows,) float64."""
     a = array(value, name)
     if a.shape not in ((), lead):
@@ -227,7 +236,7 @@ def _per_row(value, name, lead):
     return np.ascontiguousarray(np.broadcast_to(a.astype(np.float64), lead)).reshape(-1)
 
 
-def _class_weight(value, n_classes, row):
+def _class_weight(value: object, n_classes: int, row: dtypes.Dtype) -> Array | None:
     if value is None:
         return None
     a = array(value, "class_weight")
@@ -236,7 +245,7 @@ def _class_weight(value, n_classes, row):
     return np.ascontiguousarray(a, dtype=row.real)
 
 
-def _ignore(ignore_index):
+def _ignore(ignore_index: Any) -> int:
     if ignore_index is None:
         return NO_IGNORE
     if isinstance(ignore_index, (bool, np.bool_)):
@@ -253,7 +262,7 @@ def _ignore(ignore_index):
 # ------------------------------------------------------------------------------------------ problems
 
 
-def softmax(kernel, logits, axis, temperature, out):
+def softmax(kernel: str, logits: object, axis: Any, temperature: Any, out: Array | None) -> Problem:
     """Arguments of softmax, log_softmax and logsumexp (which has no `out`)."""
     a, x, _, row = _problem_arrays(logits, None, axis, ("logits",))
     scale = _scale(temperature)
@@ -262,7 +271,7 @@ def softmax(kernel, logits, axis, temperature, out):
                    wants_out=kernel != "lse_rows")
 
 
-def pair(kernel, first, second, axis, out, names):
+def pair(kernel: str, first: object, second: object, axis: Any, out: Array | None, names: tuple[str, str]) -> Problem:
     """Arguments of the two-array operations: the softmax gradients and the divergences."""
     a, x, y, row = _problem_arrays(first, second, axis, names)
     target = _out(out, a, axis, row, list(zip(names, (first, second), strict=True)))
@@ -270,13 +279,14 @@ def pair(kernel, first, second, axis, out, names):
                    wants_out=kernel.endswith("grad_rows"))
 
 
-def single(kernel, first, axis, name):
+def single(kernel: str, first: object, axis: Any, name: str) -> Problem:
     """Arguments of entropy."""
     _, x, _, row = _problem_arrays(first, None, axis, (name,))
     return Problem(kernel, row, x, axis=axis, lead=x.shape[:-1])
 
 
-def cross_entropy(logits, labels, target_probs, options, *, wants_out=False, dlosses=None, out=None):
+def cross_entropy(logits: object, labels: object, target_probs: object, options: dict[str, Any], *,
+                  wants_out: bool = False, dlosses: object = None, out: Array | None = None) -> Problem:
     """Arguments of cross_entropy (labels) and soft_cross_entropy (target_probs), with or without gradient."""
     soft = labels is None and target_probs is not None
     axis = options.get("axis", -1)
@@ -290,7 +300,7 @@ def cross_entropy(logits, labels, target_probs, options, *, wants_out=False, dlo
     rows = None if rows is None else _per_row(rows, "sample_weight", lead)
     upstream = None if dlosses is None else _per_row(dlosses, "dlosses", lead)
     reduction = one_of(options.get("reduction", "mean"), "reduction", REDUCTIONS)
-    empty = one_of(options.get("empty", "nan"), "empty", ("nan", "zero"))
+    empty = one_of(options.get("empty", "nan"), "empty", EMPTIES)
     smoothing = number(options.get("label_smoothing", 0.0), "label_smoothing", 0.0, 1.0)
     z_loss = number(options.get("z_loss", 0.0), "z_loss", 0.0)
     scale, cap = _scale(options.get("temperature", 1.0)), _cap(options.get("softcap"))
@@ -306,7 +316,8 @@ def cross_entropy(logits, labels, target_probs, options, *, wants_out=False, dlo
                    norm, ignore, reduction, empty, total)
 
 
-def _total_weight(labels, sample_weight, class_weight, lead, n_classes, ignore_index):
+def _total_weight(labels: NDArray[np.int64] | None, sample_weight: NDArray[np.float64] | None,
+                  class_weight: Array | None, lead: Shape, n_classes: int, ignore_index: int) -> float:
     """What `mean` divides by; every label is checked on the way, before anything is written."""
     if labels is None:
         return float(math.prod(lead)) if sample_weight is None else float(np.sum(sample_weight))
@@ -314,4 +325,4 @@ def _total_weight(labels, sample_weight, class_weight, lead, n_classes, ignore_i
     bad, total = scan(labels, n_classes, ignore_index, class_weight, sample_weight)
     if bad >= 0:
         raise label_error(labels, bad, lead, n_classes, ignore_index)
-    return total
+    return float(total)
