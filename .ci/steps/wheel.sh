@@ -1,0 +1,31 @@
+# The built wheel, installed and tested away from the source; then the suite under each backend and instruction set.
+step "build: sdist, and the wheel from it"
+fresh_venv
+pip install -q build
+python -m build -o "$work/dist" "$work/source" >"$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
+python "$steps/check_dist.py" "$work/source" "$work/dist"
+
+# Tests, examples and pytest's settings out of the sdist, without the package.
+outside=$work/outside
+mkdir "$outside"
+tar -xf "$work"/dist/*.tar.gz -C "$outside" --strip-components=1
+rm -r "$outside/fastsoftmax" "$outside/src_cython" "$outside/setup.py"
+
+step "wheel: install, and the whole suite outside the source"
+fresh_venv
+wheel=$(echo "$work"/dist/*.whl)
+pip install -q "$wheel[test]"
+(cd "$outside" && FASTSOFTMAX_REQUIRE=numba,ml_dtypes,scipy,mpmath,mypy,nbformat,nbclient,ipykernel,matplotlib pytest)
+
+# Most tests run every backend by themselves; these are the others. The demo chooses backends for itself.
+for backend in cython numba numpy; do
+  step "FASTSOFTMAX_BACKEND=$backend: the tests that use the default backend"
+  python -c "import fastsoftmax as fs; fs.show_config()" | head -2
+  (cd "$outside" && FASTSOFTMAX_BACKEND=$backend pytest -m "not every_backend" --ignore=tests/test_demo.py)
+done
+
+for cpu in x86-64-v3 baseline; do
+  step "FASTSOFTMAX_CPU=$cpu: the tests of the Cython kernels"
+  FASTSOFTMAX_CPU=$cpu python -c "import fastsoftmax as fs; fs.show_config()" | grep "built for $cpu"
+  (cd "$outside" && FASTSOFTMAX_CPU=$cpu pytest -k cython)
+done
