@@ -1,12 +1,14 @@
 # A machine without a compiler: installation succeeds, says what is missing, and the other backends serve.
-few=tests/test_{check,cross_entropy,softmax,vocabulary}.py
+source "$steps/build.sh"
+few=(tests/test_{check,cross_entropy,softmax,vocabulary}.py)
 
 # The default backend must be $1, and show_config must name the remedy for the missing kernels.
 serves() {
-  fastsoftmax_config=$(python -c "import fastsoftmax as fs; fs.show_config()")
-  echo "$fastsoftmax_config"
-  [[ $fastsoftmax_config == *"backend: $1,"* ]] || fail "without a compiler the backend should be $1"
-  [[ $fastsoftmax_config == *"the compiled kernels are not built: install a C compiler"* ]] || fail "no word of the remedy"
+  local config
+  config=$(python -c "import fastsoftmax as fs; fs.show_config()")
+  echo "$config"
+  [[ $config == *"backend: $1,"* ]] || fail "without a compiler the backend should be $1"
+  [[ $config == *"the compiled kernels are not built: install a C compiler"* ]] || fail "no word of the remedy"
 }
 
 step "no compiler: installation says so, Numba serves"
@@ -16,12 +18,12 @@ env -u FASTSOFTMAX_REQUIRE_COMPILED CC=false pip install -v "$work/source[numba]
   { cat "$work/install.log"; exit 1; }
 grep 'building extension .* failed' "$work/install.log" || fail "pip install -v says nothing of the missing kernels"
 serves numba
-(cd "$outside" && eval "pytest $few")
+(cd "$outside" && pytest "${few[@]}")
 
 step "no compiler, no Numba: NumPy serves"
 pip uninstall -q -y numba llvmlite
 serves numpy
-(cd "$outside" && eval "pytest $few")
+(cd "$outside" && pytest "${few[@]}")
 
 step "no compiler: FASTSOFTMAX_REQUIRE_COMPILED=1 makes it an error"
 CC=false pip install "$work/source" >"$work/install.log" 2>&1 && fail "installed without a compiler all the same"

@@ -1,4 +1,6 @@
 # The sdist, built by pip, beside PyTorch, SciPy and pandas: no comparison may be skipped.
+source "$steps/build.sh"
+
 step "sdist: install with PyTorch; the comparisons, and a selection of the suite"
 fresh_venv
 sdist=$(echo "$work"/dist/*.tar.gz)
