@@ -10,12 +10,12 @@ pip install -q "$wheel[test]"
 # Most tests run every backend by themselves; these are the others. The demo chooses backends for itself.
 for backend in cython numba numpy; do
   step "FASTSOFTMAX_BACKEND=$backend: the tests that use the default backend"
-  python -c "import fastsoftmax as fs; fs.show_config()" | head -2
+  FASTSOFTMAX_BACKEND=$backend expect_config "backend: $backend,"
   (cd "$outside" && FASTSOFTMAX_BACKEND=$backend pytest -m "not every_backend" --ignore=tests/test_demo.py)
 done
 
 for cpu in x86-64-v3 baseline; do
   step "FASTSOFTMAX_CPU=$cpu: the tests of the Cython kernels"
-  FASTSOFTMAX_CPU=$cpu python -c "import fastsoftmax as fs; fs.show_config()" | grep "built for $cpu"
+  FASTSOFTMAX_CPU=$cpu expect_config "backend: cython," "built for $cpu"
   (cd "$outside" && FASTSOFTMAX_CPU=$cpu pytest -k cython)
 done
