@@ -8,7 +8,7 @@ fresh_venv
 pip install -q pytest hypothesis mpmath ml_dtypes
 env -u FASTSOFTMAX_REQUIRE_COMPILED CC=false pip install -v "$work/source[numba]" >"$work/install.log" 2>&1 ||
   { cat "$work/install.log"; exit 1; }
-grep 'building extension .* failed' "$work/install.log" || fail "pip install -v says nothing of the missing kernels"
+grep "$remedy" "$work/install.log" || fail "pip install -v should say: $remedy"
 expect_config "backend: numba," "$remedy"
 (cd "$outside" && pytest "${few[@]}")
 
@@ -19,4 +19,4 @@ expect_config "backend: numpy," "$remedy"
 
 step "no compiler: FASTSOFTMAX_REQUIRE_COMPILED=1 makes it an error"
 CC=false pip install "$work/source" >"$work/install.log" 2>&1 && fail "installed without a compiler all the same"
-grep "command 'false' failed" "$work/install.log"
+grep -q "'false'" "$work/install.log" || fail "the failed command is not named"
