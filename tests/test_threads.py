@@ -62,7 +62,8 @@ def test_fork_after_use(backend):
 
 
 SPIN = """
-import numpy as np, fastsoftmax as fs
+import signal, numpy as np, fastsoftmax as fs
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it would be ignored
 x, y = np.ones((2000, 50000), np.float32), np.zeros(2000, int)
 fs.cross_entropy(x[:4], y[:4])
 print("ready", flush=True)
@@ -78,7 +79,10 @@ def test_ctrl_c_is_honoured_at_once(backend):
     time.sleep(0.3)
     child.send_signal(signal.SIGINT)
     start = time.perf_counter()
-    _, error = child.communicate(timeout=30)
+    try:
+        _, error = child.communicate(timeout=30)
+    finally:
+        child.kill()
     assert b"KeyboardInterrupt" in error and time.perf_counter() - start < 5
 
 
