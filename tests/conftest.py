@@ -1,4 +1,6 @@
 import os
+import sysconfig
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -30,3 +32,30 @@ def pytest_runtest_makereport(item, call):
         forced = "".join(f"{name}={os.environ[name]} " for name in VARIABLES if name in os.environ)
         report.sections.append(("rerun", f"rerun: {forced}pytest '{item.nodeid}'"))
     return report
+
+
+def pytest_configure(config):
+    """FASTSOFTMAX_INSTALLED=1: refuse to test anything but an installed package."""
+    config.addinivalue_line("markers", "every_backend: chooses its backends itself, whatever FASTSOFTMAX_BACKEND says")
+    found = Path(fs.__file__).resolve()
+    site = Path(sysconfig.get_path("platlib")).resolve()
+    if os.environ.get("FASTSOFTMAX_INSTALLED") and not found.is_relative_to(site):
+        raise pytest.UsageError(f"FASTSOFTMAX_INSTALLED is set, but {found} is not in {site}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "backend" in item.fixturenames or item.path.stem.removeprefix("test_") in backends.NAMES:
+            item.add_marker("every_backend")
+
+
+def pytest_sessionfinish(session):
+    """FASTSOFTMAX_REQUIRE=torch,scipy: a skip that names one of these fails the run."""
+    required = [name for name in os.environ.get("FASTSOFTMAX_REQUIRE", "").split(",") if name]
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    reasons = [report.longrepr[2] for report in reporter.stats.get("skipped", [])]
+    missing = [name for name in required if any(name in reason for reason in reasons)]
+    if missing:
+        reporter.write_line(f"FASTSOFTMAX_REQUIRE: skipped for want of {', '.join(missing)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
