@@ -12,7 +12,7 @@ from ..contract import ALL, BLOCK, FINALS, FINISH, STATES, WRITE
 from . import _numba_blocks as blocks
 from . import _numba_memory as memory
 from . import _numba_vec as vec
-from ._numba_cache import exact_jit, inlined, jit, kernel
+from ._numba_cache import inlined, jit, kernel
 from ._numba_math import as_real, put
 from ._numba_states import (
     BAD,
@@ -44,9 +44,10 @@ from ._numba_states import (
 # ---- writing --------------------------------------------------------------------------------------------------
 
 
-@exact_jit
+@jit
 def put_general(a, n, i, b, out, final, factor, g):
-    """The gradient with targets of every kind and the cap's slope."""
+    """The gradient with targets of every kind and the cap's slope. It passes through a.z, so that one loop, and one
+    rounding, serves whether or not out is an input: where it might be, LLVM would take another loop."""
     first, _ = span(n, b)
     z = block_of(a, n, i, b)
     m, log2_scale, q_row = as_real(z, final.m), as_real(z, n.inner * LOG2_E), n.q0 + i * n.q_step
@@ -57,7 +58,9 @@ def put_general(a, n, i, b, out, final, factor, g):
             dz -= g * unit_of(n) * target(a, n, q_row, first + k)
         if n.cap != 0:
             dz *= 1 - (np.float64(z[k]) / n.cap) ** 2
-        put(out, k, dz)
+        a.z[k] = dz
+    for k in range(len(z)):
+        put(out, k, a.z[k])
 
 
 @jit
