@@ -179,9 +179,12 @@ def test_readme_is_rewritten_between_its_marks(tmp_path, capsys):
     assert readme.main([str(run), str(text)]) == 0
     first = text.read_text()
     assert first.startswith("before\n") and first.endswith("<!-- bench:end -->\nafter\n") and "old figures" not in first
-    assert "| loss |" in first and "![Useful bandwidth against the ceiling](docs/images/roofline.png)" in first
+    assert "| loss |" in first and report.summary_markdown(_results(run), promises=False) in first
+    assert "![Time of loss and gradient](docs/images/time.png)" in first
+    whole = (tmp_path / "docs" / "speed.md").read_text()
+    assert report.summary_markdown(_results(run)) in whole
+    assert "![Useful bandwidth against the ceiling](images/roofline.png)" in whole
     assert (tmp_path / "docs" / "images" / "roofline.png").read_bytes().startswith(PNG)
-    assert report.summary_markdown(_results(run)) in first
     assert readme.main([str(run), str(text)]) == 0 and text.read_text() == first
     text.write_text("no marks")
     assert readme.main([str(run), str(text)]) == 2 and "<!-- bench:begin -->" in capsys.readouterr().err

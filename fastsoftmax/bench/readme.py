@@ -1,8 +1,8 @@
 """Puts measured figures into a text: python -m fastsoftmax.bench.readme RESULTS_FOLDER README.md.
 
-What stands between <!-- bench:begin --> and <!-- bench:end --> is replaced by what results.json in the folder says,
-and its plots are copied into docs/images/ beside the text; between <!-- accuracy:begin --> and <!-- accuracy:end -->,
-by what accuracy.json says. A folder may hold either or both.
+What stands between <!-- bench:begin --> and <!-- bench:end --> is replaced by what results.json in the folder says, in
+short; the whole goes to docs/speed.md beside the text, the plots to docs/images/. Between <!-- accuracy:begin --> and
+<!-- accuracy:end --> stands what accuracy.json says, the whole in docs/accuracy.md. A folder may hold either or both.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from . import accuracy, compare, report
 from .plots import PICTURES
 from .session import CommandError, make_folder, replace
 
-IMAGES = os.path.join("docs", "images")
+DOCS, IMAGES = "docs", "images"
+SHOWN = ("time.png", "memory.png")  # of the plots, in the README itself
 
 
 def rewrite(folder, path):
@@ -25,7 +26,7 @@ def rewrite(folder, path):
         blocks["bench"] = _bench(folder, os.path.dirname(path))
     if os.path.exists(os.path.join(folder, "accuracy.json")):
         with open(os.path.join(folder, "accuracy.json"), encoding="utf-8") as file:
-            blocks["accuracy"] = accuracy.markdown(json.load(file)).partition("\n\n")[2].strip()  # without its title
+            blocks["accuracy"] = _accuracy(json.load(file), os.path.dirname(path))
     if not blocks:
         raise CommandError(f"{folder} has neither results.json nor accuracy.json")
     try:
@@ -51,14 +52,24 @@ def _bench(folder, beside):
     results = compare.load(os.path.join(folder, "results.json"))
     if results["status"] != "complete":
         raise CommandError(f"the run in {folder} is {results['status']}: a README takes whole ones")
-    images = os.path.join(beside, IMAGES)
+    images = os.path.join(beside, DOCS, IMAGES)
     make_folder(images)
-    parts = [report.summary_markdown(results)]
-    for name, title, _ in PICTURES:
-        if os.path.exists(os.path.join(folder, name)):
-            shutil.copyfile(os.path.join(folder, name), os.path.join(images, name))
-            parts.append(f"![{title}]({IMAGES.replace(os.sep, '/')}/{name})")
-    return "\n\n".join(parts)
+    drawn = [(name, title) for name, title, _ in PICTURES if os.path.exists(os.path.join(folder, name))]
+    for name, _ in drawn:
+        shutil.copyfile(os.path.join(folder, name), os.path.join(images, name))
+    whole = [report.summary_markdown(results), *(f"![{title}]({IMAGES}/{name})" for name, title in drawn)]
+    replace(os.path.join(beside, DOCS, "speed.md"), "\n\n".join(["# Speed", *whole]) + "\n")
+    return "\n\n".join([report.summary_markdown(results, promises=False),
+                        *(f"![{title}]({DOCS}/{IMAGES}/{name})" for name, title in drawn if name in SHOWN),
+                        "From `fastsoftmax bench`; other contenders as multiples of our Cython time. "
+                        f"More: [{DOCS}/speed.md]({DOCS}/speed.md)."])
+
+
+def _accuracy(results, beside):
+    make_folder(os.path.join(beside, DOCS))
+    replace(os.path.join(beside, DOCS, "accuracy.md"), accuracy.markdown(results))
+    return (f"{accuracy.summary_markdown(results)}\n\nFrom `python -m fastsoftmax.bench.accuracy`. Units in the last place "
+            f"of every kernel, dtype and instruction set: [{DOCS}/accuracy.md]({DOCS}/accuracy.md).")
 
 
 def main(argv=None):

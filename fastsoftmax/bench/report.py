@@ -45,14 +45,14 @@ def markdown(results, pictures=()):
     return "\n\n".join([*parts, LEGEND]) + "\n"
 
 
-def summary_markdown(results):
-    """What the README shows: machine, one line an operation, the promised figures, and whether to trust them."""
+def summary_markdown(results, *, promises=True):
+    """What the documentation shows: machine, one line an operation, the promised figures, and whether to trust them."""
     parts = [machine.describe(results["machine"])]
     if results.get("ceilings"):
         parts.append(f"Measured in the same run: {ceilings.describe(results['ceilings'])}.")
     parts += [_summary_table(case) for case in results["cases"] if any(o["rounds"] for o in case["operations"])]
     judged = targets.judge(results)
-    if judged:
+    if judged and promises:
         rows = [[t["text"], t["wanted"], t["measured"], "yes" if t["met"] else "NO"] for t in judged]
         parts.append(table_markdown(["wanted", "at", "measured", "met"], rows))
     if (results.get("grid") or {}).get("cells"):
