@@ -29,10 +29,10 @@ def check_close(got, right, size, dtype, budget=BUDGET):
     assert worst <= 1, f"{worst} times the budget"
 
 
-def check_results(operation, inputs, got, dtype):
-    """All results of an operation against the reference; inputs (n_rows, n_classes)."""
-    for result, (right, size) in zip(got, operation.right(*inputs), strict=True):
-        check_close(result, right, size, dtype if result.dtype.name == dtype else _computed(dtype))
+def check_results(got, right, dtype):
+    """All results of an operation against the reference: right as an Operation's `right` gives it."""
+    for result, (value, size) in zip(got, right, strict=True):
+        check_close(result, value, size, dtype if result.dtype.name == dtype else _computed(dtype))
 
 
 def _computed(dtype):

@@ -90,10 +90,10 @@ def test_outputs_too_large_for_the_caches(backend, name):
 PEAK = """
 import resource, sys, numpy as np, fastsoftmax as fs
 fs.set_backend(sys.argv[1])
-x, y = np.ones((200, 100_000), np.float32), np.zeros(200, int)
-views = {"fortran": np.ones((100_000, 200), np.float32).T, "swapped": x.view(">f4"), "strided": x[:, ::2],
+x, y = np.ones((120, 50_000), np.float32), np.zeros(120, int)
+views = {"fortran": np.ones((50_000, 120), np.float32).T, "swapped": x.view(">f4"), "strided": x[:, ::2],
          "reverse": x[::-1, ::-1], "plain": x}
-out = np.ones((200, 100_000), np.float32)
+out = np.ones((120, 50_000), np.float32)
 for name, view in views.items():
     fs.cross_entropy_and_grad(view[:30], y[:30], out=out[:30, :view.shape[1]])
     fs.softmax(view[:30], out=out[:30, :view.shape[1]])
@@ -112,7 +112,7 @@ for name, view in views.items():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="this system has no getrusage")
 def test_awkward_layouts_are_copied_a_few_rows_at_a_time(backend):
-    """Beyond what 30 rows of 12 MB needed, 400 rows of 160 MB need next to nothing."""
+    """Beyond what 30 rows of 6 MB needed, 120 rows of 24 MB need next to nothing."""
     done = subprocess.run([sys.executable, "-P", "-c", PEAK, backend], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for line in done.stdout.splitlines():

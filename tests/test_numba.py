@@ -242,15 +242,26 @@ SCRIPT = "import fastsoftmax as fs; fs.set_backend('numba'); print(fs.entropy([0
 
 
 def test_a_cache_that_cannot_be_used_means_compiling_again(tmp_path):
-    folder = tmp_path / "cache"
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-P", "-c", SCRIPT], env=environment, capture_output=True, text=True)
-        assert done.returncode == 0 and done.stdout.startswith("0.693"), done.stderr
-        for file in folder.rglob("*.nb?"):
-            file.write_bytes(b"not a pickle")
-    blocked = tmp_path / "file"
-    blocked.write_text("in the way")
-    environment["NUMBA_CACHE_DIR"] = str(blocked)
-    done = subprocess.run([sys.executable, "-P", "-c", SCRIPT], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.startswith("0.693"), done.stderr
+    """Broken files, a file in the way of the folder; and files lie in the user's own folder, not in the temporary one."""
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "temporary").mkdir()
+    own = {"XDG_CACHE_HOME": str(tmp_path / "own"), "TMPDIR": str(tmp_path / "temporary"), "NUMBA_CACHE_DIR": ""}
+
+    def start(variables):
+        return subprocess.Popen([sys.executable, "-P", "-c", SCRIPT], env={**os.environ, **variables}, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def end(child):
+        out, error = child.communicate()
+        assert child.returncode == 0 and out.startswith("0.693"), error
+
+    first, blocked = start(own), start({"NUMBA_CACHE_DIR": str(tmp_path / "file")})
+    end(first)
+    end(blocked)
+    if sys.platform == "linux":
+        files = [*(tmp_path / "own" / "fastsoftmax").rglob("*.nb?")]
+        assert files and not any((tmp_path / "temporary").iterdir())
+        assert (files[0].parent.stat().st_mode & 0o777) == 0o700
+    for file in tmp_path.rglob("*.nb?"):
+        file.write_bytes(b"not a pickle")
+    end(start(own))
