@@ -238,7 +238,12 @@ def test_labels_are_checked_where_they_are_used():
     assert backend.scan_labels(labels, 10, -100, None, None) == (4, 0.0)
 
 
-SCRIPT = "import fastsoftmax as fs; fs.set_backend('numba'); print(fs.entropy([0.5, 0.5]))"
+# the smallest of the kernels: what is tested is where it is kept
+SCRIPT = """
+import numpy as np
+from fastsoftmax import backends
+print(backends.load("numba").scan_labels(np.array([1, 0]), 2, -100, None, None))
+"""
 
 
 def test_a_cache_that_cannot_be_used_means_compiling_again(tmp_path):
@@ -253,7 +258,7 @@ def test_a_cache_that_cannot_be_used_means_compiling_again(tmp_path):
 
     def end(child):
         out, error = child.communicate()
-        assert child.returncode == 0 and out.startswith("0.693"), error
+        assert child.returncode == 0 and out == "(-1, 2.0)\n", error
 
     first, blocked = start(own), start({"NUMBA_CACHE_DIR": str(tmp_path / "file")})
     end(first)
