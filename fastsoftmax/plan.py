@@ -44,7 +44,7 @@ def make(problem, backend, splits_classes, n_threads, staged, in_place):
     few = n_rows < 2 * n_threads and blocks > n_rows
     long = n_classes > 16 * LOGITS_PER_SLICE
     row_bytes = n_classes * problem.dtype.itemsize
-    keep_exps = in_place and row_bytes <= KEPT_BYTES
+    keep_exps = in_place and blocks > 1 and row_bytes <= KEPT_BYTES
     # kept exps round differently, so they must not depend on the number of threads
     split = "classes" if splits_classes and (few or long) and not keep_exps else "rows"
     if split == "classes":

@@ -135,9 +135,9 @@ cdef class Bound:
             elif phase != ALL:
                 self.softmax_phase(i, y, block0, block1, phase)
             elif self.keeps:
-                self.kept_row(i, y)
+                self.kept_row(i, y, row1)
             else:
-                self.softmax_row(i, y, &before)
+                self.softmax_row(i, y, row1, &before)
         self.write_row(&before)
         if self.stream:
             fence()
@@ -164,6 +164,12 @@ cdef class Bound:
 
     cdef inline const char *first_at(self, Py_ssize_t i, Py_ssize_t b) noexcept nogil:
         return self.first + i * self.first_stride + b * BLOCK * self.lanes.itemsize
+
+    cdef inline const char *ahead(self, Py_ssize_t i, Py_ssize_t b, Py_ssize_t row1) noexcept nogil:
+        """Block b, which may lie in the next row, if that one is before row1; else NULL."""
+        if b < self.n_blocks:
+            return self.first_at(i, b)
+        return self.first_at(i + 1, b - self.n_blocks) if i + 1 < row1 and b < 2 * self.n_blocks else NULL
 
     cdef inline const char *second_at(self, Py_ssize_t i, Py_ssize_t b) noexcept nogil:
         if self.second == NULL:
@@ -293,7 +299,7 @@ cdef class Bound:
             return NAN if isnan(total) else state.m
         return self.z_of(state.m) + log1p(rest)
 
-    cdef void softmax_row(self, Py_ssize_t i, Py_ssize_t y, Final *before) noexcept nogil:
+    cdef void softmax_row(self, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1, Final *before) noexcept nogil:
         """Read row i while the row before is written; leave in `before` what row i is to be written from."""
         cdef Py_ssize_t b
         cdef State state
@@ -301,8 +307,7 @@ cdef class Bound:
         for b in range(self.n_blocks):
             if before.row >= 0:
                 late = self.late_block(before, b)
-                if b + 1 < self.n_blocks:
-                    late.block.ahead = self.first_at(i, b + 1)
+                late.block.ahead = self.ahead(i, b + 1, row1)
             if b == 0:
                 state = self.block_state(i, b, &late if before.row >= 0 else NULL)
             else:
@@ -322,7 +327,7 @@ cdef class Bound:
         self.write_label(final)
         final.row = -1
 
-    cdef void kept_row(self, Py_ssize_t i, Py_ssize_t y) noexcept nogil:
+    cdef void kept_row(self, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1) noexcept nogil:
         """In place, one exp a logit: e = exp(z - reference) stands where the logits were, then is multiplied."""
         cdef Py_ssize_t b
         cdef double x_y = self.logit(i, y), total, rest
@@ -332,7 +337,7 @@ cdef class Bound:
         block.other = block.t = block.d = 0
         for b in range(self.n_blocks):
             self.lanes.exp_in_place(self.out_at(i, b), self.block_size(b), self.log2e,
-                                    self.out_at(i, b + 2) if b + 2 < self.n_blocks else NULL, &kept[b])
+                                    self.ahead(i, b + 2, row1), &kept[b])
             block.m, block.s, block.best = kept[b].max, kept[b].sum, b
             if b == 0:
                 state = block

@@ -74,6 +74,16 @@ def test_in_place_only_when_asked(backend, dtype):
             checks.check_elements(dlogits, right, before, dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_a_row_of_masked_classes_but_one_loses_nothing(backend, dtype):
+    for n_classes in (2, 5000):
+        x = np.full((3, n_classes), -np.inf, dtype)
+        x[:, 1] = 7
+        for out in (None, x):
+            loss, dlogits, lse = fs.cross_entropy_and_grad(x, [1, 1, 1], reduction="none", out=out)
+            assert (loss == 0).all() and (lse == 7).all() and (dlogits == 0).all()
+
+
 def test_zero_rows_and_nothing_counted(backend):
     assert np.isnan(fs.cross_entropy(np.zeros((0, 5)), np.zeros(0, int)))
     assert fs.cross_entropy(np.zeros((0, 5)), np.zeros(0, int), reduction="sum") == 0

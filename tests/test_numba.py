@@ -40,7 +40,10 @@ def test_every_kernel_against_the_reference(dtype, n_classes):
     checks.check_elements(fs.softmax(x), p, x, dtype)
     checks.check_elements(fs.log_softmax(x), log_p, x, dtype, scale=1 + np.abs(log_p).max())
     same = x.copy()
-    np.testing.assert_array_equal(bits(fs.softmax(same, out=same)), bits(fs.softmax(x)))
+    fs.softmax(same, out=same)
+    checks.check_elements(same, p, x, dtype)
+    if n_classes <= contract.BLOCK:  # longer rows keep their exps in place, which rounds otherwise
+        np.testing.assert_array_equal(bits(same), bits(fs.softmax(x)))
     same = x.copy()
     np.testing.assert_array_equal(bits(fs.log_softmax(same, out=same)), bits(fs.log_softmax(x)))
     right, gradient = reference.cross_entropy(x.astype("f8"), labels, reduction="none")
@@ -96,7 +99,11 @@ def test_options_in_every_dtype(dtype, options):
     same = x.copy()
     fs.cross_entropy_and_grad(same, labels, reduction="none", sample_weight=weight, dlosses=upstream, out=same,
                               **options)
-    np.testing.assert_array_equal(bits(same), bits(got.dlogits))
+    keeps = x.dtype.itemsize > 2 and not {"softcap", "label_smoothing"} & set(options)  # then rounding differs
+    if keeps:
+        np.testing.assert_allclose(same.astype("f8"), gradient, rtol=100 * eps, atol=16 * eps * 1e-3 + tiny)
+    else:
+        np.testing.assert_array_equal(bits(same), bits(got.dlogits))
 
 
 def run_job(name, split, x, q, labels, options):
@@ -136,7 +143,9 @@ def test_cut_rows_give_the_same_bits(name, dtype):
     for options in ({}, {"smoothing": 0.1, "z_loss": 0.1, "scale": 1.5}, {"cap": 4.0, "grad_scale": 0.5}):
         options = {"ignore_index": -100, **options}
         for a, b in zip(*(run_job(name, s, x, q, labels, options) for s in (False, True)), strict=True):
-            np.testing.assert_array_equal(bits(a), bits(b))
+            wrong = np.isnan(a.astype("f8"))  # a NaN's own bits mean nothing
+            np.testing.assert_array_equal(wrong, np.isnan(b.astype("f8")))
+            np.testing.assert_array_equal(bits(a[~wrong]), bits(b[~wrong]))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -52,20 +52,6 @@ def _raised_power(typingctx, k):
     return k(k), codegen
 
 
-@intrinsic
-def prefetch(typingctx, array, k):
-    """Ask for array[k]'s cache line, which need not exist."""
-    def codegen(context, builder, signature, args):
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        address = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [address.type, *[ir.IntType(32)] * 3])
-        function = builder.module.declare_intrinsic("llvm.prefetch", [address.type], kind)
-        builder.call(function, [address, *(ir.IntType(32)(i) for i in (0, 3, 1))])
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), codegen
-
-
 def _constants(real, values):
     return tuple(real(v) for v in values)
 

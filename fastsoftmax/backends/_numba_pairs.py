@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from ..contract import ALL, BLOCK, FINISH, STATES, WRITE
+from ..contract import ALL, BLOCK, FINALS, FINISH, STATES, WRITE
 from ._numba_cache import inlined, jit, kernel, pasted, sum_jit
 from ._numba_math import as_real, exp_of, put, real_of
 
@@ -120,18 +120,19 @@ def whole_row(a, n, i, n_blocks):
 
 @jit
 def one_phase(a, n, i, block0, block1, phase):
+    n_blocks = -(-n.n_classes // BLOCK)
     if phase == STATES:
         for b in range(block0, block1):
-            a.states[i, b, 1] = block_total(a, n, i, b)
+            a.states[4 * (i * n_blocks + b)] = block_total(a, n, i, b)
     elif phase == FINISH:
         s = 0.0
-        for b in range(a.states.shape[1]):
-            s += a.states[i, b, 1]
-        a.finals[i, 1] = s
+        for b in range(n_blocks):
+            s += a.states[4 * (i * n_blocks + b)]
+        a.finals[i * FINALS] = s
         deliver(a, n, i, s)
     elif phase == WRITE:
         for b in range(block0, block1):
-            write_block(a, n, i, a.finals[i, 1], b)
+            write_block(a, n, i, a.finals[i * FINALS], b)
 
 
 @kernel

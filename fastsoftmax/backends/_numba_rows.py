@@ -1,324 +1,46 @@
 """[1] The softmax family, one kernel: lse, softmax, log_softmax, cross-entropy with labels or dense targets.
 
-A row is read block by block (contract.BLOCK); a block's second reading comes from L1. `a` are the arrays, each
-(n_rows, n_classes) one a flat array and a place to start, `n` the numbers; what is absent is an empty array and a flag.
+A row is read block by block (_numba_states.py) and written while the next one is read, or holds its exps in place.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numba.extending import overload
 
-from ..contract import ALL, BLOCK, FINISH, STATES, WRITE
-from ._numba_cache import inlined, jit, kernel, pasted, sum_jit
-from ._numba_math import as_real, exp2_raised, lowered, maximum, prefetch, put, real_of, tanh
-
-LSE, SOFTMAX, LOG_SOFTMAX, LABELS, TARGETS = range(5)  # what a job is
-INERT, BAD = -2, -3  # a row that does not count, a label out of range
-GROUP, LINE = 512, 16  # classes: 64 lanes of 8 terms; a cache line of float32
-LOG2_E = 1 / math.log(2)
-
-
-class Arrays(NamedTuple):
-    """x, q, out: flat carriers; z: room for one block. The others as in contract.Job."""
-
-    x: np.ndarray
-    q: np.ndarray
-    out: np.ndarray
-    z: np.ndarray
-    class_weight: np.ndarray
-    labels: np.ndarray
-    sample_weight: np.ndarray
-    dlosses: np.ndarray
-    losses: np.ndarray
-    lse: np.ndarray
-    states: np.ndarray
-    finals: np.ndarray
-
-
-class Numbers(NamedTuple):
-    """Row i of x starts at x0 + i*x_step, in elements. inner: what multiplies x - max, the scale or 1 with a cap."""
-
-    kind: int
-    n_classes: int
-    x0: int
-    x_step: int
-    q0: int
-    q_step: int
-    out0: int
-    out_step: int
-    ignore_index: int
-    in_place: bool
-    writes: bool
-    weighs_classes: bool
-    weighs_rows: bool
-    has_dlosses: bool
-    scale: float
-    inner: float
-    cap: float
-    smoothing: float
-    z_loss: float
-    grad_scale: float
-
-
-class Folded(NamedTuple):
-    """Some blocks of a row: maximum, sum of the block that holds it, sum of the others, that block, and t, d."""
-
-    m: float
-    best_sum: float
-    other: float
-    best: int
-    t: float
-    d: float
-
-
-class Final(NamedTuple):
-    """What is left of a row: maximum, sum of exp over all classes but one maximum, z[y], sum of targets."""
-
-    m: float
-    rest: float
-    z_y: float
-    t: float
-
-
-# ---- blocks ---------------------------------------------------------------------------------------------------
-
-
-@inlined
-def span(n, b):
-    """The classes of block b: from, how many."""
-    return b * BLOCK, min(BLOCK, n.n_classes - b * BLOCK)
-
-
-@inlined
-def capped(x, scale, cap):
-    return cap * tanh(x * scale / cap)
-
-
-def plain_block(x, z, start, count):
-    """x[start:start + count] in the dtype it is computed in, copied to z where it is stored in another."""
-    raise NotImplementedError("compiled only")
-
-
-@overload(plain_block)
-def _plain_block(x, z, start, count):
-    def view(x, z, start, count):
-        return x[start:start + count]
-
-    def converted(x, z, start, count):
-        for k in range(count):
-            z[k] = real_of(x[start + k])
-        return z[:count]
-
-    return view if x.dtype == z.dtype else converted
-
-
-@jit
-def block_of(a, n, i, b):
-    """Block b of row i, with the cap on."""
-    first, count = span(n, b)
-    start = n.x0 + i * n.x_step + first
-    if n.cap == 0:
-        return plain_block(a.x, a.z, start, count)
-    scale, cap = as_real(a.x, n.scale), as_real(a.x, n.cap)
-    for k in range(count):
-        a.z[k] = capped(real_of(a.x[start + k]), scale, cap)
-    return a.z[:count]
-
-
-@sum_jit
-def block_max(z):
-    m = as_real(z, -np.inf)
-    for k in range(len(z)):
-        m = maximum(m, z[k])
-    return m
-
-
-@inlined
-def exp_above(x, m, log2_scale):
-    """exp((x - m)*scale): subtracting first keeps large offsets exact."""
-    return lowered(exp2_raised((x - m) * log2_scale))
-
-
-@inlined
-def raised_exp(x, m, log2_scale):
-    return exp2_raised((x - m) * log2_scale)
-
-
-@sum_jit
-def group_sum(z, m, log2_scale):
-    s = as_real(z, 0.0)
-    for k in range(len(z)):
-        s += raised_exp(z[k], m, log2_scale)
-    return np.float64(lowered(s))
-
-
-@jit
-def block_sum(z, m, log2_scale, flat, ahead):
-    """sum exp(z - m): groups in vector lanes, at most a few terms a lane, then float64. Fetches flat[ahead:]."""
-    s = 0.0
-    for start in range(0, len(z), GROUP):
-        for line in range(0, GROUP, LINE):
-            prefetch(flat, ahead + start + line)
-        s += group_sum(z[start:start + GROUP], m, log2_scale)
-    return s
-
-
-@inlined
-def target(a, n, q_row, k):
-    """t[k], without the label's own share."""
-    t = n.smoothing / n.n_classes
-    if n.kind == TARGETS:
-        t += (1 - n.smoothing) * np.float64(real_of(a.q[q_row + k]))
-    return t * np.float64(a.class_weight[k]) if n.weighs_classes else t
-
-
-@sum_jit
-def block_targets(a, n, i, b, z, m):
-    """(sum t, sum t*(z_m - z)); a zero target at a -inf logit gives 0."""
-    first, count = span(n, b)
-    q_row = n.q0 + i * n.q_step + first * (n.kind == TARGETS)
-    reference = np.float64(m) if np.isfinite(m) else 0.0
-    total = d = 0.0
-    for k in range(count):
-        t = target(a, n, q_row - first * (n.kind == TARGETS), first + k)
-        total += t
-        d += 0.0 if t == 0 else t * ((reference - np.float64(z[k])) * n.inner)
-    return total, d
-
-
-@jit
-def block_state(a, n, i, b):
-    """(m, s, t, d) of block b. s is NaN where the block holds one, inf with a +inf, 0 with -inf alone."""
-    z = block_of(a, n, i, b)
-    m = block_max(z)
-    t = d = 0.0
-    if n.kind == TARGETS or (n.kind == LABELS and n.smoothing != 0):
-        t, d = block_targets(a, n, i, b, z, m)
-    if m == -np.inf:
-        s = 0.0
-    elif m == np.inf:
-        s = np.inf
-    else:
-        s = block_sum(z, m, as_real(z, n.inner * LOG2_E), a.x, n.x0 + i * n.x_step + (b + 1) * BLOCK)
-    return np.float64(m), s, t, d
-
-
-# ---- rows -----------------------------------------------------------------------------------------------------
-
-
-@inlined
-def share(m, top, scale):
-    """exp(z_m - z_top), and 1 where both are the same infinity."""
-    return 1.0 if m == top else math.exp((m - top) * scale)
-
-
-@inlined
-def shifted(t, m, top, scale):
-    """t*(z_top - z_m), with 0 for a maximum of -inf."""
-    return 0.0 if t == 0 else t * ((top if top > -np.inf else 0.0) - (m if m > -np.inf else 0.0)) * scale
-
-
-@jit
-def nothing():
-    return Folded(-np.inf, 0.0, 0.0, 0, 0.0, 0.0)
-
-
-@jit
-def fold(f, b, m, s, t, d, scale):
-    """The blocks so far and one more. The best block's sum stays apart: finish() may leave its maximum out."""
-    if m > f.m:
-        other = (f.best_sum + f.other) * share(f.m, m, scale)
-        return Folded(m, s, other, b, f.t + t, f.d + shifted(f.t, f.m, m, scale) + d)
-    other = f.other + s * share(m, f.m, scale)
-    return Folded(f.m, f.best_sum, other, f.best, f.t + t, f.d + d + shifted(t, m, f.m, scale))
-
-
-@jit
-def sum_without_best(a, n, i, b, top):
-    """The sum over block b without one of its maxima."""
-    z = block_of(a, n, i, b)
-    m, log2_scale = as_real(z, top), as_real(z, n.inner * LOG2_E)
-    j = 0
-    while j < len(z) - 1 and z[j] != m:
-        j += 1
-    return block_sum(z[:j], m, log2_scale, a.x, 0) + block_sum(z[j + 1:], m, log2_scale, a.x, 0)
-
-
-@jit
-def rest_of(a, n, i, f):
-    """sum exp(z - z_m) over all classes but one maximum; NaN for a row that has no softmax."""
-    total = f.best_sum + f.other
-    if np.isinf(f.m) or np.isnan(total):
-        return np.nan
-    if total < 2:  # total - 1 would cancel
-        return f.other + sum_without_best(a, n, i, f.best, f.m)
-    return total - 1
-
-
-@jit
-def label_of(a, n, i):
-    """The row's label, -1 where a job has none, INERT or BAD."""
-    y = -1
-    if n.kind == LABELS:
-        y = a.labels[i]
-        if y == n.ignore_index:
-            return INERT
-        if y < 0 or y >= n.n_classes:
-            return BAD
-    return INERT if n.weighs_rows and a.sample_weight[i] == 0 else y
-
-
-@jit
-def logit_at(a, n, i, k):
-    z = real_of(a.x[n.x0 + i * n.x_step + k])
-    return np.float64(capped(z, as_real(a.x, n.scale), as_real(a.x, n.cap)) if n.cap != 0 else z)
-
-
-@jit
-def label_share(a, n, y):
-    """C, the label's own target."""
-    if n.kind != LABELS:
-        return 0.0
-    return (1 - n.smoothing) * (np.float64(a.class_weight[y]) if n.weighs_classes else 1.0)
-
-
-@jit
-def finish(a, n, i, y, f):
-    """Write the row's loss and lse, return what its gradient needs."""
-    rest = rest_of(a, n, i, f)
-    more = math.log1p(rest)
-    lse = f.m * n.inner + more
-    if np.isinf(f.m) and not np.isnan(f.best_sum + f.other):
-        lse = f.m
-    z_y = logit_at(a, n, i, y) if n.kind == LABELS else 0.0
-    if n.kind == LABELS or n.kind == TARGETS:
-        c = label_share(a, n, y)
-        loss = f.t * more + f.d
-        if c != 0:
-            loss += c * (more + (f.m - z_y) * n.inner)
-        if n.z_loss != 0:
-            loss += n.z_loss * lse * lse
-        a.losses[i] = loss * a.sample_weight[i] if n.weighs_rows else loss
-    if n.kind != SOFTMAX and n.kind != LOG_SOFTMAX:
-        a.lse[i] = lse
-    return Final(f.m, rest, z_y, f.t)
-
+from ..contract import ALL, BLOCK, FINALS, FINISH, STATES, WRITE
+from . import _numba_blocks as blocks
+from . import _numba_memory as memory
+from . import _numba_vec as vec
+from ._numba_cache import inlined, jit, kernel
+from ._numba_math import as_real, put
+from ._numba_states import (
+    BAD,
+    INERT,
+    LABELS,
+    LOG2_E,
+    LOG_SOFTMAX,
+    SOFTMAX,
+    TARGETS,
+    Arrays,
+    Before,
+    Final,
+    block_of,
+    block_state,
+    exp_above,
+    finish,
+    fold,
+    kept_rest,
+    label_of,
+    label_share,
+    logit_at,
+    nothing,
+    rest_of,
+    span,
+    target,
+)
 
 # ---- writing --------------------------------------------------------------------------------------------------
-
-
-@pasted
-def put_exp(z, out, m, log2_scale, factor, less):
-    for k in range(len(out)):
-        put(out, k, exp_above(real_of(z[k]), m, log2_scale) * factor - less)
-
-
-@pasted
-def put_log(z, out, m, scale, less):
-    for k in range(len(out)):
-        put(out, k, (real_of(z[k]) - m) * scale - less)
 
 
 @jit
@@ -358,35 +80,53 @@ def factors(a, n, i, y, final):
     return g * total / (1 + final.rest), g
 
 
+@inlined
+def is_plain(n):
+    """Whether rows are written without a look at class weights, target_probs or a cap."""
+    return n.cap == 0 and n.kind != TARGETS and not (n.kind == LABELS and n.smoothing != 0 and n.weighs_classes)
+
+
+@jit
+def write_plain(a, n, i, y, final, start, count, ahead):
+    """out of some classes of a plain row, but for the label's own share."""
+    x0, out0 = n.x0 + i * n.x_step + start, n.out0 + i * n.out_step + start
+    if n.kind == LOG_SOFTMAX:
+        blocks.write_logs(a.x, x0, a.out, out0, count, final.m, n.inner, math.log1p(final.rest), n.streams, ahead)
+    else:
+        factor, g = factors(a, n, i, y, final)
+        less = g * n.smoothing / n.n_classes if n.kind == LABELS else 0.0
+        blocks.write_exps(a.x, x0, a.out, out0, count, final.m, n.inner * LOG2_E, factor, less, n.streams, ahead)
+
+
 @jit
 def write_block(a, n, i, y, final, b):
     """out of one block, but for the label's own share."""
     first, count = span(n, b)
     start = n.out0 + i * n.out_step + first
-    out = a.out[start:start + count]
+    out = memory.as_array(a.out, start, count)
     if y == INERT:
         out[:] = 0
-        return
-    m = as_real(out, final.m)
-    if n.kind == LOG_SOFTMAX:
-        less, scale = as_real(out, math.log1p(final.rest)), as_real(out, n.inner)
-        if n.in_place:  # one and the same array: LLVM sees that iterations are independent
-            put_log(out, out, m, scale, less)
-        else:
-            start = n.x0 + i * n.x_step + first
-            put_log(a.x[start:start + count], out, m, scale, less)
-        return
-    factor, g = factors(a, n, i, y, final)
-    if n.cap != 0 or n.kind == TARGETS or (n.kind == LABELS and n.smoothing != 0 and n.weighs_classes):
-        put_general(a, n, i, b, out, final, factor, g)
-        return
-    less = as_real(out, g * n.smoothing / n.n_classes if n.kind == LABELS else 0.0)
-    log2_scale = as_real(out, n.inner * LOG2_E)
-    if n.in_place:
-        put_exp(out, out, m, log2_scale, as_real(out, factor), less)
+    elif is_plain(n):
+        write_plain(a, n, i, y, final, first, count, n.x0)
     else:
-        start = n.x0 + i * n.x_step + first
-        put_exp(a.x[start:start + count], out, m, log2_scale, as_real(out, factor), less)
+        factor, g = factors(a, n, i, y, final)
+        put_general(a, n, i, b, out, final, factor, g)
+
+
+@overload(blocks.write_late, jit_options=dict(forceinline=True, error_model="numpy"))
+def _write_late(a, n, late, start, stop):
+    def nothing(a, n, late, start, stop):
+        pass
+
+    def some(a, n, late, start, stop):
+        before, b, ahead = late  # what is `ahead`, after the block that is being read, is fetched meanwhile
+        head = memory.head(a.out, n.out0 + before.row * n.out_step + b * BLOCK)  # pieces end where vectors do
+        count = min(BLOCK, n.n_classes - b * BLOCK)
+        first = 0 if start == 0 else min(start + head, count)
+        last = count if stop == count else min(stop + head, count)
+        write_plain(a, n, before.row, before.y, before.final, b * BLOCK + first, last - first, ahead + first)
+
+    return nothing if len(late) == 0 else some
 
 
 @jit
@@ -416,21 +156,78 @@ def inert_row(a, n, i):
         a.lse[i] = 0.0
 
 
+@inlined
+def ahead_of(n, i, b, row1):
+    """Where block b of row i starts; it may lie in the next row, if that one is before row1."""
+    n_blocks = -(-n.n_classes // BLOCK)
+    if b >= n_blocks:
+        i, b = min(i + 1, row1 - 1), min(b - n_blocks, n_blocks - 1)
+    return n.x0 + i * n.x_step + b * BLOCK
+
+
 @jit
-def whole_row(a, n, i, y, n_blocks):
-    f = nothing()
-    if y == INERT:
-        inert_row(a, n, i)
-        final = Final(0.0, 0.0, 0.0, 0.0)
-    else:
-        for b in range(n_blocks):
-            m, s, t, d = block_state(a, n, i, b)
-            f = fold(f, b, m, s, t, d, n.inner)
-        final = finish(a, n, i, y, f)
-    if n.writes:
-        for b in range(n_blocks):
-            write_block(a, n, i, y, final, b)
-        put_label(a, n, i, y, final)
+def nobody():
+    return Before(-1, -1, Final(0.0, 0.0, 0.0, 0.0))
+
+
+@jit
+def write_row(a, n, before):
+    if before.row >= 0:
+        for b in range(-(-n.n_classes // BLOCK)):
+            write_block(a, n, before.row, before.y, before.final, b)
+        put_label(a, n, before.row, before.y, before.final)
+
+
+@jit
+def whole_row(a, n, i, y, row1, before):
+    """Read row i while the row before is written; what row i is to be written from."""
+    f, n_blocks = nothing(), -(-n.n_classes // BLOCK)
+    for b in range(n_blocks):
+        if before.row >= 0 and is_plain(n):
+            late = (before, b, ahead_of(n, i, b + 1, row1))
+            m, s, t, d = block_state(a, n, i, b, late)
+        else:
+            if before.row >= 0:
+                write_block(a, n, before.row, before.y, before.final, b)
+            m, s, t, d = block_state(a, n, i, b, ())
+        f = fold(f, b, m, s, t, d, n.inner)
+    if before.row >= 0:
+        put_label(a, n, before.row, before.y, before.final)
+    z_y = logit_at(a, n, i, y) if n.kind == LABELS else 0.0
+    now = Before(i, y, finish(a, n, i, y, f, z_y, rest_of(a, n, i, f)))
+    if n.writes and n_blocks == 1:
+        write_row(a, n, now)
+    return now if n.writes and n_blocks > 1 else nobody()
+
+
+@jit
+def kept_row(a, n, i, y, row1):
+    """In place, one exp a logit: exps stand where the logits were, then are multiplied."""
+    f, n_blocks = nothing(), -(-n.n_classes // BLOCK)
+    kept = np.empty((n_blocks, 2))
+    z_y = logit_at(a, n, i, y) if n.kind == LABELS else 0.0
+    for b in range(n_blocks):
+        first, count = span(n, b)
+        start = n.out0 + i * n.out_step + first
+        m, s, kept[b, 0], kept[b, 1] = blocks.exp_in_place(a.out, start, count, n.inner * LOG2_E,
+                                                         ahead_of(n, i, b + 2, row1))
+        f = fold(f, b, m, s, 0.0, 0.0, n.inner)
+    rest = f.best_sum + f.other - 1
+    if np.isinf(f.m) or np.isnan(rest):
+        rest = np.nan
+    elif rest < 1:
+        first, count = span(n, f.best)
+        rest = f.other + kept_rest(a.out, n.out0 + i * n.out_step + first, count, f.m, kept[f.best, 0],
+                                   kept[f.best, 1], n.inner)
+    final = finish(a, n, i, y, f, z_y, rest)
+    factor, _ = factors(a, n, i, y, final)
+    _, _, _, up, _, _ = blocks.limits(a.out)
+    log2e = vec.scalar_like(a.out, n.inner * LOG2_E)
+    for b in range(n_blocks):
+        first, count = span(n, b)
+        by = math.ldexp(factor, -int(up)) * np.exp2(vec.fused(kept[b, 0] - final.m, log2e, kept[b, 1]))
+        blocks.multiply(a.out, n.out0 + i * n.out_step + first, count, by)
+    put_label(a, n, i, y, final)
 
 
 @jit
@@ -440,10 +237,14 @@ def finish_row(a, n, i, y):
         inert_row(a, n, i)
         return
     f = nothing()
-    for b in range(a.states.shape[1]):
-        f = fold(f, b, a.states[i, b, 0], a.states[i, b, 1], a.states[i, b, 2], a.states[i, b, 3], n.inner)
-    final = finish(a, n, i, y, f)
-    a.finals[i, 0], a.finals[i, 1], a.finals[i, 2], a.finals[i, 3] = final.m, final.rest, final.z_y, final.t
+    n_blocks = -(-n.n_classes // BLOCK)
+    for b in range(n_blocks):
+        at = 4 * (i * n_blocks + b)
+        f = fold(f, b, a.states[at], a.states[at + 1], a.states[at + 2], a.states[at + 3], n.inner)
+    z_y = logit_at(a, n, i, y) if n.kind == LABELS else 0.0
+    final = finish(a, n, i, y, f, z_y, rest_of(a, n, i, f))
+    at = i * FINALS
+    a.finals[at], a.finals[at + 1], a.finals[at + 2], a.finals[at + 3] = final.m, final.rest, final.z_y, final.t
 
 
 @jit
@@ -452,10 +253,12 @@ def one_phase(a, n, i, y, block0, block1, phase):
         finish_row(a, n, i, y)
     elif phase == STATES and y != INERT:
         for b in range(block0, block1):
-            m, s, t, d = block_state(a, n, i, b)
-            a.states[i, b, 0], a.states[i, b, 1], a.states[i, b, 2], a.states[i, b, 3] = m, s, t, d
+            m, s, t, d = block_state(a, n, i, b, ())
+            at = 4 * (i * -(-n.n_classes // BLOCK) + b)
+            a.states[at], a.states[at + 1], a.states[at + 2], a.states[at + 3] = m, s, t, d
     elif phase >= WRITE:
-        final = Final(a.finals[i, 0], a.finals[i, 1], a.finals[i, 2], a.finals[i, 3])
+        at = i * FINALS
+        final = Final(a.finals[at], a.finals[at + 1], a.finals[at + 2], a.finals[at + 3])
         if phase > WRITE:
             put_label(a, n, i, y, final)
         else:
@@ -466,13 +269,26 @@ def one_phase(a, n, i, y, block0, block1, phase):
 @kernel
 def softmax_rows(a, n, row0, row1, block0, block1, phase):
     """Rows row0 to row1, or one phase of their blocks; the first row with a bad label, or -1."""
-    n_blocks = -(-n.n_classes // BLOCK)
+    a = Arrays(memory.of(a.x), memory.of(a.q), memory.of(a.out), memory.of(a.z), memory.of(a.class_weight),
+               memory.of(a.labels), memory.of(a.sample_weight), memory.of(a.dlosses), memory.of(a.losses),
+               memory.of(a.lse), memory.of(a.states), memory.of(a.finals))
+    before = nobody()
     for i in range(row0, row1):
         y = label_of(a, n, i)
         if y == BAD:
             return i
-        if phase == ALL:
-            whole_row(a, n, i, y, n_blocks)
-        else:
+        if phase != ALL:
             one_phase(a, n, i, y, block0, block1, phase)
+        elif y == INERT:
+            inert_row(a, n, i)
+            if n.writes:
+                for b in range(-(-n.n_classes // BLOCK)):
+                    write_block(a, n, i, y, before.final, b)
+        elif n.keeps:
+            kept_row(a, n, i, y, row1)
+        else:
+            before = whole_row(a, n, i, y, row1, before)
+    write_row(a, n, before)
+    if n.streams:
+        memory.fence()
     return -1

@@ -35,7 +35,8 @@ def _load():
 INSTRUCTION_SET, _kernels = _load()
 bind = _kernels.bind
 scan_labels = _kernels.scan_labels
-read_pass, update_pass, copy_pass, fma_pass = _kernels.read_pass, _kernels.update_pass, _kernels.copy_pass, _kernels.fma_pass
+read_pass, update_pass = _kernels.read_pass, _kernels.update_pass
+copy_pass, fma_pass = _kernels.copy_pass, _kernels.fma_pass
 
 
 def describe():

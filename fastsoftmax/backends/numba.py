@@ -10,16 +10,17 @@ except ImportError as error:
 from ..contract import BLOCK, NO_IGNORE
 from . import _numba_pairs as pairs
 from . import _numba_rows as rows
+from . import _numba_states as states
 from ._numba_cache import kernel
 
 SPLITS_CLASSES = True
 
 KERNELS = {
-    "lse_rows": (rows.softmax_rows, rows.LSE),
-    "softmax_rows": (rows.softmax_rows, rows.SOFTMAX),
-    "log_softmax_rows": (rows.softmax_rows, rows.LOG_SOFTMAX),
-    "cross_entropy_rows": (rows.softmax_rows, rows.LABELS),
-    "soft_cross_entropy_rows": (rows.softmax_rows, rows.TARGETS),
+    "lse_rows": (rows.softmax_rows, states.LSE),
+    "softmax_rows": (rows.softmax_rows, states.SOFTMAX),
+    "log_softmax_rows": (rows.softmax_rows, states.LOG_SOFTMAX),
+    "cross_entropy_rows": (rows.softmax_rows, states.LABELS),
+    "soft_cross_entropy_rows": (rows.softmax_rows, states.TARGETS),
     "softmax_grad_rows": (pairs.pair_rows, pairs.SOFTMAX_GRAD),
     "log_softmax_grad_rows": (pairs.pair_rows, pairs.LOG_SOFTMAX_GRAD),
     "entropy_rows": (pairs.pair_rows, pairs.ENTROPY),
@@ -64,6 +65,13 @@ def _place(job):
     return 0
 
 
+def _keeps(job, kind):
+    """Whether this job's rows can hold their exps in place."""
+    plain = kind == states.SOFTMAX or (kind == states.LABELS and job.smoothing == 0)
+    return bool(job.keep_exps and plain and job.cap == 0 and job.dtype.carrier == job.dtype.real
+                and KERNELS[job.kernel][0] is rows.softmax_rows)
+
+
 def _arguments(job, kind):
     carrier, real = job.dtype.carrier, job.dtype.real
     x, x0, x_step = _flat(job.first, carrier, False)
@@ -71,14 +79,14 @@ def _arguments(job, kind):
     out, out0, out_step = _flat(job.out, carrier, True)
     losses = np.empty(0) if job.losses is None else job.losses
     lse = np.empty(0) if job.lse is None else job.lse
-    states = np.empty((0, 0, 4)) if job.states is None else job.states
-    finals = np.empty((0, 4)) if job.finals is None else job.finals
+    block_states = np.empty(0) if job.states is None else job.states.reshape(-1)
+    finals = np.empty(0) if job.finals is None else job.finals.reshape(-1)
     arrays = (_in(job.class_weight, real), _in(job.labels, np.int64), _in(job.sample_weight, np.float64),
-              _in(job.dlosses, np.float64), losses, lse, states, finals)
+              _in(job.dlosses, np.float64), losses, lse, block_states, finals)
     inner = 1.0 if job.cap else job.scale
-    numbers = rows.Numbers(
-        kind, job.first.shape[1], x0, x_step, q0, q_step, out0, out_step, job.ignore_index, _place(job),
-        job.out is not None, job.class_weight is not None, job.sample_weight is not None,
+    numbers = states.Numbers(
+        kind, job.first.shape[1], x0, x_step, q0, q_step, out0, out_step, job.ignore_index, _keeps(job, kind),
+        bool(job.stream), _place(job), job.out is not None, job.class_weight is not None, job.sample_weight is not None,
         job.dlosses is not None, float(job.scale), float(inner), float(job.cap), float(job.smoothing),
         float(job.z_loss), float(job.grad_scale))
     return (x, q, out), arrays, numbers
@@ -88,11 +96,10 @@ def bind(job):
     """run(row0, row1, block0, block1, phase) -> the first row with a bad label, or -1."""
     function, kind = KERNELS[job.kernel]
     flats, arrays, numbers = _arguments(job, kind)
-    room = BLOCK if job.cap or job.dtype.itemsize == 2 else 0
 
     def run(row0, row1, block0, block1, phase):
-        scratch = np.empty(room, job.dtype.real)  # a thread's own
-        return function(rows.Arrays(*flats, scratch, *arrays), numbers, row0, row1, block0, block1, phase)
+        scratch = np.empty(BLOCK, job.dtype.real)  # a thread's own
+        return function(states.Arrays(*flats, scratch, *arrays), numbers, row0, row1, block0, block1, phase)
 
     return run
 

@@ -1,0 +1,309 @@
+"""[1] What is done to one block of a row: maximum and sum in one reading, exps in place, the plain ways of writing.
+
+exp is 2^t: t = n + f with |f| <= 1/2, 2^f by a polynomial, 2^n put together from its bits (vec.power).
+"""
+
+import math
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from . import _numba_memory as memory
+from . import _numba_vec as vec
+from ._numba_cache import inlined, jit
+from ._numba_math import C32, C64
+
+LOG2_E = 1 / math.log(2)
+WIDTH, GROUP = vec.LANES, 4 * vec.LANES  # classes: of one vector; of the four that are in flight
+PIECE = 1024  # classes read, then written, in turn: memory does both at once
+
+# MAGIC: adding it rounds to an integer, which then stands, biased as an exponent is, in the last bits.
+# LOW: powers below are made about 2^LOW. RAISE: kept exps are 2^RAISE too large, clear of the subnormals, and
+# cut off at 2^LOWEST. LARGE: beyond, MAGIC - c is no exact integer. HEADROOM: powers of two that a term may reach.
+#           MAGIC                 LOW      LOWEST   RAISE  LARGE    HEADROOM
+LIMITS32 = (1.5 * 2.0**23 + 127, -120.0, -180.0, 64.0, 2.0**21, 60.0)
+LIMITS64 = (1.5 * 2.0**52 + 1023, -1000.0, -1500.0, 512.0, 2.0**50, 400.0)
+
+
+def limits(x):
+    """LIMITS of the dtype in which the carrier x is computed."""
+    raise NotImplementedError("compiled only")
+
+
+@overload(limits, inline="always")
+def _limits(x):
+    return (lambda x: LIMITS64) if x.dtype == types.float64 else (lambda x: LIMITS32)
+
+
+def exp2_of(x, f, power):
+    """2^f * power."""
+    raise NotImplementedError("compiled only")
+
+
+@overload(exp2_of, inline="always")
+def _exp2_of(x, f, power):
+    def single(x, f, power):
+        p = vec.fma(vec.full(x, C32[4]), f, vec.full(x, C32[3]))
+        p = vec.fma(p, f, vec.full(x, C32[2]))
+        p = vec.fma(p, f, vec.full(x, C32[1]))
+        p = vec.fma(p, f, vec.full(x, C32[0]))
+        return vec.fma(p * f, power, power)
+
+    def double(x, f, power):
+        p = vec.full(x, C64[10])
+        for i in range(9, -1, -1):
+            p = vec.fma(p, f, vec.full(x, C64[i]))
+        return vec.fma(p * f, power, power)
+
+    return double if x.dtype == types.float64 else single
+
+
+@inlined
+def exp2_split(x, v, log2e, shift, low):
+    """2^(v*log2e - c), c an even integer, shift = MAGIC - c: the split is exact however far the exponent is from 0."""
+    v = vec.larger(low, v)
+    k = vec.fma(v, log2e, shift)
+    return exp2_of(x, vec.fma(v, log2e, shift - k), vec.power(k))
+
+
+@inlined
+def exp2_raised(x, t, magic, low):
+    """2^(t + RAISE) for t <= 0, magic = MAGIC + RAISE, low = LOWEST."""
+    t = vec.larger(low, t)
+    k = t + magic
+    return exp2_of(x, t - (k - magic), vec.power(k))
+
+
+@inlined
+def near(t):
+    """The nearest even integer: a tie of x*log2e - c is then rounded as one of x*log2e, whatever c."""
+    return 2 * np.rint(t / 2)
+
+
+@inlined
+def first_max(x, start, count):
+    v = memory.load_some(x, start, min(count, WIDTH), -np.inf)
+    return vec.top(v, v, v, v)
+
+
+@inlined
+def fused_step(x, v, m, s, log2e, shift, low):
+    """The next vector's part of maximum and sum."""
+    return vec.larger(v, m), s + exp2_split(x, v, log2e, shift, low)
+
+
+@inlined
+def last_step(x, k, stop, m, s, log2e, shift, low):
+    """The same of x[k:stop], which may be short or nothing."""
+    v = memory.load_some(x, k, stop - k, -np.inf)
+    return vec.larger(v, m), s + vec.keep_some(exp2_split(x, v, log2e, shift, low), stop - k)
+
+
+def write_late(a, n, late, start, stop):
+    """Write the classes start to stop of the block that `late` describes; () is nobody's. Overloaded in _numba_rows."""
+    raise NotImplementedError("compiled only")
+
+
+@jit
+def max_exp_sum(x, start, count, scale_log2e, a, n, late):
+    """(whether it could, maximum m, sum exp(z - z_m)) of a block, in one reading, z = x*scale.
+
+    e = 2^(x*log2e - c) with c guessed from the first vector: useless where that is -inf or large, or more than
+    2^HEADROOM too low. A NaN is in the sum, not in the maximum. The block `late` is written in any case, piece by piece.
+    """
+    magic, lowest, _, _, large, headroom = limits(x)
+    one = vec.scalar_like(x, scale_log2e)
+    c = near(first_max(x, start, count) * one)
+    if not abs(c) < large:
+        write_late(a, n, late, 0, count)
+        return False, 0.0, 0.0
+    log2e, shift, low = vec.full(x, one), vec.full(x, magic - c), vec.full(x, (c + lowest) / one)
+    m0 = m1 = m2 = m3 = vec.full(x, -np.inf)
+    s0 = s1 = s2 = s3 = vec.full(x, 0.0)
+    for piece in range(0, count, PIECE):
+        end = min(piece + PIECE, count)
+        write_late(a, n, late, piece, end)
+        whole = start + piece + (end - piece) // GROUP * GROUP
+        for k in range(start + piece, whole, GROUP):
+            m0, s0 = fused_step(x, memory.load(x, k), m0, s0, log2e, shift, low)
+            m1, s1 = fused_step(x, memory.load(x, k + WIDTH), m1, s1, log2e, shift, low)
+            m2, s2 = fused_step(x, memory.load(x, k + 2 * WIDTH), m2, s2, log2e, shift, low)
+            m3, s3 = fused_step(x, memory.load(x, k + 3 * WIDTH), m3, s3, log2e, shift, low)
+        if whole < start + end:
+            stop = start + end
+            m0, s0 = last_step(x, whole, stop, m0, s0, log2e, shift, low)
+            m1, s1 = last_step(x, whole + WIDTH, stop, m1, s1, log2e, shift, low)
+            m2, s2 = last_step(x, whole + 2 * WIDTH, stop, m2, s2, log2e, shift, low)
+            m3, s3 = last_step(x, whole + 3 * WIDTH, stop, m3, s3, log2e, shift, low)
+    m = vec.top(m0, m1, m2, m3)
+    exact = near(m * one)  # from guess to exact is a power of two: the sum does not depend on the guess
+    if not exact - c < headroom:
+        return False, m, 0.0
+    return True, m, math.ldexp(vec.total(s0, s1, s2, s3), int(c - exact)) * np.exp2(vec.fused(-m, one, exact))
+
+
+@jit
+def vector_max(x, start, count):
+    """The maximum of x[start:start + count], NaN apart."""
+    m0 = m1 = m2 = m3 = vec.full(x, -np.inf)
+    stop = start + count
+    whole = start + count // GROUP * GROUP
+    for k in range(start, whole, GROUP):
+        m0, m1 = vec.larger(memory.load(x, k), m0), vec.larger(memory.load(x, k + WIDTH), m1)
+        m2, m3 = vec.larger(memory.load(x, k + 2 * WIDTH), m2), vec.larger(memory.load(x, k + 3 * WIDTH), m3)
+    for k in range(whole, stop, WIDTH):
+        m0 = vec.larger(memory.load_some(x, k, stop - k, -np.inf), m0)
+    return vec.top(m0, m1, m2, m3)
+
+
+# ---- exps kept in place -----------------------------------------------------------------------------------------
+
+
+@inlined
+def kept_step(x, k, s, log2e, shift, low, ahead):
+    memory.prefetch(x, ahead)
+    e = exp2_split(x, memory.load(x, k), log2e, shift, low)
+    memory.store(x, k, e)
+    return s + e
+
+
+@inlined
+def last_kept_step(x, k, stop, s, log2e, shift, low):
+    e = vec.keep_some(exp2_split(x, memory.load_some(x, k, stop - k, 0.0), log2e, shift, low), stop - k)
+    memory.store_some(x, k, stop - k, e)
+    return s + e
+
+
+@jit
+def exp_in_place(x, start, count, scale_log2e, ahead):
+    """Replace logits by e = 2^((x - reference)*log2e - c + RAISE); (maximum, sum exp(z - z_m), reference, c).
+
+    c makes e about 2^RAISE at the maximum; it is 0, and the reference the maximum, where MAGIC - c would not be exact.
+    Fetches x[ahead:] meanwhile. s is NaN where the block holds one, inf with a +inf, 0 with -inf alone.
+    """
+    magic, _, lowest, up, large, _ = limits(x)
+    one, stop = vec.scalar_like(x, scale_log2e), start + count
+    m = vector_max(x, start, count)
+    c = near(m * one)
+    if not abs(c) < large:
+        return kept_by_far(x, start, count, one, m)
+    log2e, shift, low = vec.full(x, one), vec.full(x, magic + up - c), vec.full(x, (c + lowest) / one)
+    s0 = s1 = s2 = s3 = vec.full(x, 0.0)
+    whole = start + count // GROUP * GROUP
+    for k in range(start, whole, GROUP):
+        s0 = kept_step(x, k, s0, log2e, shift, low, ahead + k - start)
+        s1 = kept_step(x, k + WIDTH, s1, log2e, shift, low, ahead + k - start + WIDTH)
+        s2 = kept_step(x, k + 2 * WIDTH, s2, log2e, shift, low, ahead + k - start + 2 * WIDTH)
+        s3 = kept_step(x, k + 3 * WIDTH, s3, log2e, shift, low, ahead + k - start + 3 * WIDTH)
+    if whole < stop:
+        s0 = last_kept_step(x, whole, stop, s0, log2e, shift, low)
+        s1 = last_kept_step(x, whole + WIDTH, stop, s1, log2e, shift, low)
+        s2 = last_kept_step(x, whole + 2 * WIDTH, stop, s2, log2e, shift, low)
+        s3 = last_kept_step(x, whole + 3 * WIDTH, stop, s3, log2e, shift, low)
+    return m, math.ldexp(vec.total(s0, s1, s2, s3), -int(up)) * np.exp2(vec.fused(-m, one, c)), 0.0, c
+
+
+@jit
+def kept_by_far(x, start, count, one, m):
+    """exp_in_place for huge or infinite maxima: plain differences."""
+    magic, _, lowest, up, _, _ = limits(x)
+    base = m if m > -np.inf else 0.0
+    log2e, reference = vec.full(x, one), vec.full(x, base)
+    raised, low = vec.full(x, magic + up), vec.full(x, lowest)
+    s, zero, stop = vec.full(x, 0.0), vec.full(x, 0.0), start + count
+    holds_nan = np.isinf(m) and has_nan(x, start, stop)
+    for k in range(start, stop, WIDTH):
+        v = memory.load_some(x, k, stop - k, 0.0)
+        e = vec.keep_some(exp2_raised(x, (v - reference) * log2e, raised, low), stop - k)
+        memory.store_some(x, k, min(stop - k, WIDTH), e)
+        s = s + e
+    total = math.ldexp(vec.total(s, zero, zero, zero), -int(up))
+    if np.isinf(m):
+        total = np.nan if holds_nan else (np.inf if m > 0 else 0.0)
+    return m, total, base, 0.0
+
+
+@jit
+def has_nan(x, start, stop):
+    for k in range(start, stop):
+        if np.isnan(x[k]):
+            return True
+    return False
+
+
+@jit
+def multiply(x, start, count, a):
+    """x[start:start + count] *= a, by two factors where one would be subnormal."""
+    _, _, _, up, _, _ = limits(x)
+    small = 2.0**-up
+    tiny, stop = abs(a) < small, start + count
+    first, last = vec.full(x, a / small if tiny else a), vec.full(x, small if tiny else 1.0)
+    h = min(memory.head(x, start), count)
+    memory.store_some(x, start, h, memory.load_some(x, start, h, 0.0) * first * last)
+    k = start + h
+    while k + WIDTH <= stop:
+        memory.store(x, k, memory.load(x, k) * first * last)
+        k += WIDTH
+    memory.store_some(x, k, stop - k, memory.load_some(x, k, stop - k, 0.0) * first * last)
+
+
+@jit
+def sum_of_others(x, start, count):
+    """The sum of all kept exps but one of the largest. What was cut off at LOWEST, as a -inf is, counts for nothing."""
+    _, _, lowest, up, _, _ = limits(x)
+    least, m, found, s = 2.0 ** (lowest + up + 1), vector_max(x, start, count), False, 0.0
+    for k in range(start, start + count):
+        if not found and x[k] == m:
+            found = True
+        elif not x[k] <= least:
+            s += np.float64(x[k])
+    return s
+
+
+# ---- writing ----------------------------------------------------------------------------------------------------
+
+
+@inlined
+def put_step(out, k, v, streams):
+    if streams:
+        memory.stream(out, k, v)
+    else:
+        memory.store(out, k, v)
+
+
+@inlined
+def exps_of(x, v, m, log2e, raised, low, first, last, less):
+    return vec.fma(exp2_raised(x, (v - m) * log2e, raised, low) * first, last, less)
+
+
+@jit
+def write_exps(x, x0, out, out0, count, m, scale_log2e, factor, less, streams, ahead):
+    """out = factor*exp(z - z_m) - less. out is aligned after a head; x[ahead:] is fetched meanwhile."""
+    magic, _, lowest, up, _, _ = limits(x)
+    lower = 2.0**-up
+    first, last = (lower, factor) if abs(factor) > 1 else (factor, lower)  # only the last product may underflow
+    a, b, c = vec.full(x, first), vec.full(x, last), vec.full(x, -less)
+    top, log2e, raised, low = vec.full(x, m), vec.full(x, scale_log2e), vec.full(x, magic + up), vec.full(x, lowest)
+    k = min(memory.head(out, out0), count)
+    v = memory.load_some(x, x0, k, m)
+    memory.store_some(out, out0, k, exps_of(x, v, top, log2e, raised, low, a, b, c))
+    while k + WIDTH <= count:
+        memory.prefetch(x, ahead + k)
+        put_step(out, out0 + k, exps_of(x, memory.load(x, x0 + k), top, log2e, raised, low, a, b, c), streams)
+        k += WIDTH
+    v = memory.load_some(x, x0 + k, count - k, m)
+    memory.store_some(out, out0 + k, count - k, exps_of(x, v, top, log2e, raised, low, a, b, c))
+
+
+@jit
+def write_logs(x, x0, out, out0, count, m, scale, less, streams, ahead):
+    """out = (x - m)*scale - less."""
+    top, by, c = vec.full(x, m), vec.full(x, scale), vec.full(x, -less)
+    k = min(memory.head(out, out0), count)
+    memory.store_some(out, out0, k, vec.fma(memory.load_some(x, x0, k, m) - top, by, c))
+    while k + WIDTH <= count:
+        memory.prefetch(x, ahead + k)
+        put_step(out, out0 + k, vec.fma(memory.load(x, x0 + k) - top, by, c), streams)
+        k += WIDTH
+    memory.store_some(out, out0 + k, count - k, vec.fma(memory.load_some(x, x0 + k, count - k, m) - top, by, c))

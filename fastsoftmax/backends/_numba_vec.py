@@ -1,0 +1,197 @@
+"""[1] Explicit vector lanes for Numba: a type for LANES floats or doubles, and what can be done with it.
+
+LLVM's own vectoriser may not reorder a maximum that must keep NaN, or fuse a sum with it; with lanes written out it need
+not, and sums have one order on every CPU. LLVM splits the lanes into whatever registers the CPU has.
+A carrier's type tells its meaning: float64, float32, uint16 = bfloat16, int16 = float16.
+"""
+
+import operator
+
+from llvmlite import ir
+from numba import types
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+LANES = 16
+I64, _BOOLS = ir.IntType(64), ir.VectorType(ir.IntType(1), LANES)
+
+
+class Lanes(types.Type):
+    """LANES numbers of the type `real`."""
+
+    def __init__(self, real):
+        self.real = real
+        super().__init__(f"Lanes({real})")
+
+
+F32, F64 = Lanes(types.float32), Lanes(types.float64)
+OF = {types.float32: F32, types.float64: F64, types.uint16: F32, types.int16: F32}
+
+
+def vector_of(lanes):
+    return ir.VectorType(ir.FloatType() if lanes is F32 or lanes == F32 else ir.DoubleType(), LANES)
+
+
+def integers(size):
+    return ir.VectorType(ir.IntType(size), LANES)
+
+
+@register_model(Lanes)
+class _Model(models.PrimitiveModel):
+    def __init__(self, manager, lanes):
+        super().__init__(manager, lanes, vector_of(lanes))
+
+
+def splat(builder, scalar):
+    one = builder.insert_element(ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined), scalar, ir.IntType(32)(0))
+    return builder.shuffle_vector(one, one, ir.Constant(integers(32), [0] * LANES))
+
+
+def constant(kind, value):
+    return ir.Constant(kind, [value] * LANES)
+
+
+def call_intrinsic(builder, name, result, arguments):
+    kind = ir.FunctionType(result, [a.type for a in arguments])
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    return builder.call(function, arguments)
+
+
+def mangled(kind):
+    bits = {"float": "f32", "double": "f64"}
+    return f"v{LANES}{bits.get(str(kind.element)) or str(kind.element)}"
+
+
+# ---- arithmetic -----------------------------------------------------------------------------------------------
+
+for _operator, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+
+    @infer_global(_operator)
+    class _(ConcreteTemplate):
+        cases = [signature(lanes, lanes, lanes) for lanes in (F32, F64)]
+
+    def _lower(context, builder, sig, args, name=_name):
+        return getattr(builder, name)(*args)
+
+    for _lanes in (F32, F64):
+        lower_builtin(_operator, _lanes, _lanes)(_lower)
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """a*b + c, rounded once."""
+
+    def codegen(context, builder, signature, args):
+        return call_intrinsic(builder, f"llvm.fma.{mangled(args[0].type)}", args[0].type, args)
+
+    return a(a, b, c), codegen
+
+
+@intrinsic
+def larger(typingctx, a, b):
+    """The larger of each lane; b where either is NaN, as MAXPS has it."""
+
+    def codegen(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return a(a, b), codegen
+
+
+@intrinsic
+def power(typingctx, k):
+    """2**n for k = n + MAGIC (_numba_math)."""
+    size, shift = (32, 23) if k == F32 else (64, 52)
+
+    def codegen(context, builder, signature, args):
+        bits = builder.bitcast(args[0], integers(size))
+        return builder.bitcast(builder.shl(bits, constant(integers(size), shift)), args[0].type)
+
+    return k(k), codegen
+
+
+@intrinsic
+def full(typingctx, carrier, value):
+    """Lanes, all `value`, of the dtype in which the carrier array is computed."""
+    lanes = OF[carrier.dtype]
+
+    def codegen(context, builder, signature, args):
+        return splat(builder, context.cast(builder, args[1], value, lanes.real))
+
+    return lanes(carrier, value), codegen
+
+
+# ---- over the lanes -------------------------------------------------------------------------------------------
+
+
+def _folded(builder, vector, combine):
+    """combine(lower half, upper half) until one lane is left, in float64."""
+    n = vector.type.count
+    while n > 1:
+        n //= 2
+        halves = [ir.Constant(ir.VectorType(ir.IntType(32), n), list(range(i, i + n))) for i in (0, n)]
+        vector = combine(*(builder.shuffle_vector(vector, vector, half) for half in halves))
+    lane = builder.extract_element(vector, ir.IntType(32)(0))
+    return lane if lane.type == ir.DoubleType() else builder.fpext(lane, ir.DoubleType())
+
+
+@intrinsic
+def total(typingctx, a, b, c, d):
+    """The sum over the lanes of four, in float64 and in an order of its own."""
+
+    def codegen(context, builder, signature, args):
+        wide = ir.VectorType(ir.DoubleType(), LANES)
+        w = [v if v.type == wide else builder.fpext(v, wide) for v in args]
+        return _folded(builder, builder.fadd(builder.fadd(w[0], w[1]), builder.fadd(w[2], w[3])), builder.fadd)
+
+    return types.float64(a, b, c, d), codegen
+
+
+@intrinsic
+def top(typingctx, a, b, c, d):
+    """The largest lane of four, none of them NaN, as float64."""
+
+    def codegen(context, builder, signature, args):
+        def of_two(x, y):
+            return builder.select(builder.fcmp_ordered(">", x, y), x, y)
+
+        return _folded(builder, of_two(of_two(args[0], args[1]), of_two(args[2], args[3])), of_two)
+
+    return types.float64(a, b, c, d), codegen
+
+
+def mask_of(builder, n):
+    return builder.icmp_signed("<", ir.Constant(ir.VectorType(I64, LANES), list(range(LANES))), splat(builder, n))
+
+
+@intrinsic
+def keep_some(typingctx, v, n):
+    """The first n lanes, and 0 in the others."""
+
+    def codegen(context, builder, signature, args):
+        return builder.select(mask_of(builder, args[1]), args[0], ir.Constant(args[0].type, None))
+
+    return v(v, types.int64), codegen
+
+
+# ---- scalars ----------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def scalar_like(typingctx, carrier, value):
+    """The number rounded to the dtype in which the carrier array is computed, as float64."""
+    real = OF[carrier.dtype].real
+
+    def codegen(context, builder, signature, args):
+        return context.cast(builder, context.cast(builder, args[1], value, real), real, types.float64)
+
+    return types.float64(carrier, value), codegen
+
+
+@intrinsic
+def fused(typingctx, a, b, c):
+    """a*b + c of float64 numbers, rounded once."""
+
+    def codegen(context, builder, signature, args):
+        return call_intrinsic(builder, "llvm.fma.f64", ir.DoubleType(), args)
+
+    return types.float64(types.float64, types.float64, types.float64), codegen
