@@ -56,3 +56,18 @@ def test_relative_accuracy_as_p_goes_to_1(backend, dtype, gap, n_classes):
     options = dict(class_weight=np.full(n_classes, 3), dlosses=-2, reduction="none")
     weighted = fs.cross_entropy_and_grad(x, [n_classes // 2], **options)
     checks.check_close(weighted.dlogits[0, n_classes // 2], 6 * rest / (1 + rest), 6 * rest * (1 + gap), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_cap_keeps_its_digits(backend, dtype):
+    powers = np.logspace(-30, 3, 5000)
+    x = np.concatenate([powers, -powers, [np.inf, -np.inf, 0]]).astype(dtype)
+    # two classes, one at 0: the loss is log1p(exp(-z)), so it shows z
+    pair, labels = np.stack([x, np.zeros_like(x)], axis=1), np.zeros(len(x), int)
+    got = fs.cross_entropy(pair, labels, softcap=3.0, reduction="none")
+    right, _ = reference.cross_entropy(pair.astype("f8"), labels, softcap=3.0, reduction="none")
+    np.testing.assert_allclose(got, right, rtol=1e-6 if dtype == "float32" else 2e-15)
+    pair = np.array([[2, -1e4, -1e4], [40, -40, -41]], dtype)
+    got = fs.cross_entropy_and_grad(pair, [0, 0], softcap=30.0, reduction="none").dlogits
+    _, right = reference.cross_entropy(pair.astype("f8"), [0, 0], softcap=30.0, reduction="none")
+    np.testing.assert_allclose(got, right, rtol=2e-5 if dtype == "float32" else 1e-12)

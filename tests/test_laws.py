@@ -35,6 +35,16 @@ def test_threads_change_no_bit(backend, name, dtype):
         checks.check_threads(OPERATIONS[name], inputs_of(name, shape, dtype))
 
 
+@operation_names
+def test_threads_and_batches_change_no_bit_in_place(backend, name):
+    if OPERATIONS[name].takes_out:
+        call = checks.over_first(OPERATIONS[name])
+        for shape in [(64, 20_000), (1, 300_001)]:
+            checks.check_threads(call, inputs_of(name, shape, "float32"))
+        checks.check_batch(call, inputs_of(name, (40, 20_000), "float32"), rows=(0, 39))
+        checks.check_batch(call, inputs_of(name, (15, 300_001), "float32"), rows=(3,))
+
+
 @dtype_names
 @operation_names
 def test_a_row_is_the_same_in_any_batch(backend, name, dtype):
