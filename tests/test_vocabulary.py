@@ -78,5 +78,5 @@ def test_what_is_not_one_hot(vectors, says):
 
 
 def test_what_no_one_hot_vector_can_be():
-    for vectors, says in [(None, "not None"), (["a"], "has dtype <U1"), (np.ma.array([0, 1]), "masked"), ([1j, 0], "complex")]:
-        checks.check_refused(lambda v=vectors: fs.from_one_hot(v), (TypeError, ValueError), f"^one_hot .*{says}")
+    for vectors, says in [(None, "not None"), (["a"], "dtype <U1"), (np.ma.array([0, 1]), "masked"), ([1j, 0], "complex")]:
+        checks.check_refused(lambda v=vectors: fs.from_one_hot(v), TypeError, f"^one_hot .*{says}")
