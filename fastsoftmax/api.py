@@ -5,44 +5,63 @@ Losses and log-sum-exps come back in float64, arrays over the classes in the dty
 taken as float64). Formulas: reference.py; errors: check.py.
 """
 
-from typing import NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, Generic, Literal, NamedTuple, SupportsIndex, Unpack, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from . import backends, check, threads
+from . import typing as t
 from .backends import current
 from .check import LabelError as LabelError
+from .check import Problem
 from .run import execute
+from .typing import FloatT, Labels, LossT, Number, Reduced, Rows, ScalarT
 
 _quiet = np.errstate(all="ignore")  # NaN and infinities are answers: no warning, whatever np.seterr says
 
 
-class CrossEntropyGrad(NamedTuple):
+class CrossEntropyGrad(NamedTuple, Generic[LossT, ScalarT]):
     """loss: float64, a scalar or (...). dlogits: as the logits. lse: (...) float64, 0 for ignored rows."""
 
-    loss: np.ndarray | np.float64
-    dlogits: np.ndarray
-    lse: np.ndarray | np.float64
+    loss: LossT
+    dlogits: NDArray[ScalarT]
+    lse: Rows[np.float64]
 
 
+@overload
+def softmax(logits: NDArray[FloatT], **options: Unpack[t.SoftmaxOptions]) -> NDArray[FloatT]: ...
+@overload
+def softmax(logits: ArrayLike, **options: Unpack[t.SoftmaxOptions]) -> NDArray[Any]: ...
 @_quiet
-def softmax(logits, *, axis=-1, temperature=1.0, out=None):
+def softmax(logits: ArrayLike, *, axis: SupportsIndex = -1, temperature: Number = 1.0,
+            out: NDArray[Any] | None = None) -> NDArray[Any]:
     """exp(z - max z) / sum exp(z - max z) over `axis`, z = logits/temperature.
 
     `out` may be an array of the same shape and dtype, also `logits` itself (in place).
     Blanchard, Higham and Higham 2021, doi 10.1093/imanum/draa038, algorithm 3.2 with division.
     """
-    return execute(check.softmax("softmax_rows", logits, axis, temperature, out)).out
+    return _out(check.softmax("softmax_rows", logits, axis, temperature, out))
 
 
+@overload
+def log_softmax(logits: NDArray[FloatT], **options: Unpack[t.SoftmaxOptions]) -> NDArray[FloatT]: ...
+@overload
+def log_softmax(logits: ArrayLike, **options: Unpack[t.SoftmaxOptions]) -> NDArray[Any]: ...
 @_quiet
-def log_softmax(logits, *, axis=-1, temperature=1.0, out=None):
+def log_softmax(logits: ArrayLike, *, axis: SupportsIndex = -1, temperature: Number = 1.0,
+                out: NDArray[Any] | None = None) -> NDArray[Any]:
     """(z - max z) - log1p(sum of the other exp(z - max z)) over `axis`: exact digits also where p -> 1."""
-    return execute(check.softmax("log_softmax_rows", logits, axis, temperature, out)).out
+    return _out(check.softmax("log_softmax_rows", logits, axis, temperature, out))
 
 
+@overload
+def logsumexp(logits: NDArray[FloatT], *, axis: SupportsIndex = -1, keepdims: bool = False) -> Rows[FloatT]: ...
+@overload
+def logsumexp(logits: ArrayLike, *, axis: SupportsIndex = -1, keepdims: bool = False) -> Rows[Any]: ...
 @_quiet
-def logsumexp(logits, *, axis=-1, keepdims=False):
+def logsumexp(logits: ArrayLike, *, axis: SupportsIndex = -1, keepdims: bool = False) -> Rows[Any]:
     """log(sum(exp(logits))) over `axis`, in the dtype of the logits; -inf for a row of -inf."""
     problem = check.softmax("lse_rows", logits, axis, 1.0, None)
     dtype = problem.first.dtype if problem.first.dtype.kind not in "iu" else np.dtype(np.float64)
@@ -50,22 +69,43 @@ def logsumexp(logits, *, axis=-1, keepdims=False):
     return np.expand_dims(lse, axis) if keepdims else lse[()]
 
 
+@overload
+def softmax_grad(probs: NDArray[FloatT], dprobs: NDArray[FloatT],
+                 **options: Unpack[t.PairOptions]) -> NDArray[FloatT]: ...
+@overload
+def softmax_grad(probs: ArrayLike, dprobs: ArrayLike, **options: Unpack[t.PairOptions]) -> NDArray[Any]: ...
 @_quiet
-def softmax_grad(probs, dprobs, *, axis=-1, out=None):
+def softmax_grad(probs: ArrayLike, dprobs: ArrayLike, *, axis: SupportsIndex = -1,
+                 out: NDArray[Any] | None = None) -> NDArray[Any]:
     """probs*(dprobs - sum(probs*dprobs)): the gradient through softmax, from its own output."""
-    return execute(check.pair("softmax_grad_rows", probs, dprobs, axis, out, ("probs", "dprobs"))).out
+    return _out(check.pair("softmax_grad_rows", probs, dprobs, axis, out, ("probs", "dprobs")))
 
 
+@overload
+def log_softmax_grad(log_probs: NDArray[FloatT], dlog_probs: NDArray[FloatT],
+                     **options: Unpack[t.PairOptions]) -> NDArray[FloatT]: ...
+@overload
+def log_softmax_grad(log_probs: ArrayLike, dlog_probs: ArrayLike, **options: Unpack[t.PairOptions]) -> NDArray[Any]: ...
 @_quiet
-def log_softmax_grad(log_probs, dlog_probs, *, axis=-1, out=None):
+def log_softmax_grad(log_probs: ArrayLike, dlog_probs: ArrayLike, *, axis: SupportsIndex = -1,
+                     out: NDArray[Any] | None = None) -> NDArray[Any]:
     """dlog_probs - exp(log_probs)*sum(dlog_probs): the gradient through log_softmax, from its own output."""
     names = ("log_probs", "dlog_probs")
-    return execute(check.pair("log_softmax_grad_rows", log_probs, dlog_probs, axis, out, names)).out
+    return _out(check.pair("log_softmax_grad_rows", log_probs, dlog_probs, axis, out, names))
 
 
+@overload
+def cross_entropy(logits: ArrayLike, labels: Labels, *, reduction: Reduced = "mean",
+                  **options: Unpack[t.Options]) -> np.float64: ...
+@overload
+def cross_entropy(logits: ArrayLike, labels: Labels, *, reduction: Literal["none"],
+                  **options: Unpack[t.Options]) -> Rows[np.float64]: ...
 @_quiet
-def cross_entropy(logits, labels, *, class_weight=None, sample_weight=None, ignore_index=-100, reduction="mean",
-                  label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, axis=-1, empty="nan"):
+def cross_entropy(logits: ArrayLike, labels: Labels, *, class_weight: ArrayLike | None = None,
+                  sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
+                  reduction: t.Reduction = "mean", label_smoothing: Number = 0.0, z_loss: Number = 0.0,
+                  softcap: Number | None = None, temperature: Number = 1.0, axis: SupportsIndex = -1,
+                  empty: t.Empty = "nan") -> Rows[np.float64]:
     """-log softmax(logits)[labels], reduced: torch's meaning of weights, smoothing, ignore_index and mean.
 
     logits        (..., n_classes) floats          labels        (...) class indices, any integer dtype
@@ -86,10 +126,25 @@ def cross_entropy(logits, labels, *, class_weight=None, sample_weight=None, igno
     return _reduced(problem, execute(problem).losses)
 
 
+@overload
+def cross_entropy_and_grad(logits: NDArray[FloatT], labels: Labels, *, reduction: Reduced = "mean",
+                           **options: Unpack[t.GradOptions]) -> CrossEntropyGrad[np.float64, FloatT]: ...
+@overload
+def cross_entropy_and_grad(logits: NDArray[FloatT], labels: Labels, *, reduction: Literal["none"],
+                           **options: Unpack[t.GradOptions]) -> CrossEntropyGrad[Rows[np.float64], FloatT]: ...
+@overload
+def cross_entropy_and_grad(logits: ArrayLike, labels: Labels, *, reduction: Reduced = "mean",
+                           **options: Unpack[t.GradOptions]) -> CrossEntropyGrad[np.float64, Any]: ...
+@overload
+def cross_entropy_and_grad(logits: ArrayLike, labels: Labels, *, reduction: Literal["none"],
+                           **options: Unpack[t.GradOptions]) -> CrossEntropyGrad[Rows[np.float64], Any]: ...
 @_quiet
-def cross_entropy_and_grad(logits, labels, *, class_weight=None, sample_weight=None, ignore_index=-100,
-                           reduction="mean", label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0,
-                           axis=-1, empty="nan", dlosses=None, out=None):
+def cross_entropy_and_grad(logits: ArrayLike, labels: Labels, *, class_weight: ArrayLike | None = None,
+                           sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
+                           reduction: t.Reduction = "mean", label_smoothing: Number = 0.0, z_loss: Number = 0.0,
+                           softcap: Number | None = None, temperature: Number = 1.0, axis: SupportsIndex = -1,
+                           empty: t.Empty = "nan", dlosses: ArrayLike | None = None,
+                           out: NDArray[Any] | None = None) -> CrossEntropyGrad[Any, Any]:
     """cross_entropy and its gradient, softmax - onehot at its simplest -> CrossEntropyGrad(loss, dlogits, lse).
 
     dlosses  the upstream gradient, a scalar or (...) one a row, multiplied in at no cost
@@ -103,9 +158,18 @@ def cross_entropy_and_grad(logits, labels, *, class_weight=None, sample_weight=N
     return _with_grad(problem)
 
 
+@overload
+def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, reduction: Reduced = "mean",
+                       **options: Unpack[t.SoftOptions]) -> np.float64: ...
+@overload
+def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, reduction: Literal["none"],
+                       **options: Unpack[t.SoftOptions]) -> Rows[np.float64]: ...
 @_quiet
-def soft_cross_entropy(logits, target_probs, *, class_weight=None, sample_weight=None, reduction="mean",
-                       label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, axis=-1, empty="nan"):
+def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, class_weight: ArrayLike | None = None,
+                       sample_weight: ArrayLike | None = None, reduction: t.Reduction = "mean",
+                       label_smoothing: Number = 0.0, z_loss: Number = 0.0, softcap: Number | None = None,
+                       temperature: Number = 1.0, axis: SupportsIndex = -1,
+                       empty: t.Empty = "nan") -> Rows[np.float64]:
     """-sum_k w[k]*q[k]*log softmax(logits)[k] for dense targets q, which need not sum to 1 (torch's meaning).
 
     `mean` divides by the number of rows, or by the sum of sample_weight. 0*log 0 = 0.
@@ -117,10 +181,25 @@ def soft_cross_entropy(logits, target_probs, *, class_weight=None, sample_weight
     return _reduced(problem, execute(problem).losses)
 
 
+@overload
+def soft_cross_entropy_and_grad(logits: NDArray[FloatT], target_probs: ArrayLike, *, reduction: Reduced = "mean",
+                                **options: Unpack[t.SoftGradOptions]) -> CrossEntropyGrad[np.float64, FloatT]: ...
+@overload
+def soft_cross_entropy_and_grad(logits: NDArray[FloatT], target_probs: ArrayLike, *, reduction: Literal["none"],
+                                **options: Unpack[t.SoftGradOptions]) -> CrossEntropyGrad[Rows[np.float64], FloatT]: ...
+@overload
+def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, reduction: Reduced = "mean",
+                                **options: Unpack[t.SoftGradOptions]) -> CrossEntropyGrad[np.float64, Any]: ...
+@overload
+def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, reduction: Literal["none"],
+                                **options: Unpack[t.SoftGradOptions]) -> CrossEntropyGrad[Rows[np.float64], Any]: ...
 @_quiet
-def soft_cross_entropy_and_grad(logits, target_probs, *, class_weight=None, sample_weight=None, reduction="mean",
-                                label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, axis=-1,
-                                empty="nan", dlosses=None, out=None):
+def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, class_weight: ArrayLike | None = None,
+                                sample_weight: ArrayLike | None = None, reduction: t.Reduction = "mean",
+                                label_smoothing: Number = 0.0, z_loss: Number = 0.0, softcap: Number | None = None,
+                                temperature: Number = 1.0, axis: SupportsIndex = -1, empty: t.Empty = "nan",
+                                dlosses: ArrayLike | None = None,
+                                out: NDArray[Any] | None = None) -> CrossEntropyGrad[Any, Any]:
     """soft_cross_entropy and its gradient, p*sum(w*q) - w*q at its simplest -> CrossEntropyGrad."""
     options = dict(class_weight=class_weight, sample_weight=sample_weight, reduction=reduction,
                    label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap, temperature=temperature,
@@ -130,45 +209,48 @@ def soft_cross_entropy_and_grad(logits, target_probs, *, class_weight=None, samp
 
 
 @_quiet
-def entropy(probs, *, axis=-1):
+def entropy(probs: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
     """-sum p*log p over `axis`, in nats, float64; 0*log 0 = 0."""
     problem = check.single("entropy_rows", probs, axis, "probs")
     return execute(problem).losses.reshape(problem.lead)[()]
 
 
 @_quiet
-def kl_divergence(p, q, *, axis=-1):
+def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
     """sum p*log(p/q) over `axis`, in nats, float64; 0*log 0 = 0, inf where q = 0 < p."""
     problem = check.pair("kl_divergence_rows", p, q, axis, None, ("p", "q"))
     return execute(problem).losses.reshape(problem.lead)[()]
 
 
-def set_backend(name):
+def set_backend(name: t.BackendName) -> t.BackendName:
     """Use "cython", "numba", "numpy" or "auto" from now on, in every thread. Returns the old setting."""
-    return backends.set_default(check.backend_name(name))
+    old: t.BackendName = backends.set_default(check.backend_name(name))
+    return old
 
 
-def use_backend(name):
+def use_backend(name: t.BackendName) -> AbstractContextManager[None]:
     """Context manager: this backend within the block, in this thread or task only."""
     return backends.override(check.backend_name(name))
 
 
-def set_num_threads(n):
+def set_num_threads(n: SupportsIndex) -> int:
     """Use n threads for large calls from now on. Returns the old number."""
-    return threads.set_default(check.thread_count(n))
+    old: int = threads.set_default(check.thread_count(n))
+    return old
 
 
-def use_num_threads(n):
+def use_num_threads(n: SupportsIndex) -> AbstractContextManager[None]:
     """Context manager: n threads within the block, in this thread or task only."""
     return threads.override(check.thread_count(n))
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """The number of threads that a large call uses."""
-    return threads.get_num_threads()
+    n: int = threads.get_num_threads()
+    return n
 
 
-def warmup():
+def warmup() -> None:
     """Compile or load what the current backend needs, for float32, so that the first real call is fast."""
     logits = np.zeros((2, 8), np.float32)
     cross_entropy_and_grad(logits, np.zeros(2, np.int64))
@@ -177,7 +259,7 @@ def warmup():
     entropy(softmax(logits))
 
 
-def show_config():
+def show_config() -> None:
     """Print the version, the backends with the reason for each that is missing, instruction set and threads."""
     import platform
 
@@ -191,7 +273,12 @@ def show_config():
         print(f"  {name}: {detail}")
 
 
-def _reduced(problem, losses):
+def _out(problem: Problem) -> NDArray[Any]:
+    out: NDArray[Any] = execute(problem).out
+    return out
+
+
+def _reduced(problem: Problem, losses: NDArray[np.float64]) -> Rows[np.float64]:
     if problem.reduction == "none":
         return losses.reshape(problem.lead)[()]
     total = np.sum(losses)
@@ -202,7 +289,7 @@ def _reduced(problem, losses):
     return total / problem.total_weight
 
 
-def _with_grad(problem):
+def _with_grad(problem: Problem) -> CrossEntropyGrad[Any, Any]:
     filled = execute(problem)
     loss = _reduced(problem, filled.losses)
     return CrossEntropyGrad(loss, filled.out, filled.lse.reshape(problem.lead)[()])

@@ -2,14 +2,20 @@
 
 import math
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, SupportsIndex, TypeAlias, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import backends, dtypes
 from .contract import NO_IGNORE
+from .typing import BackendName, Empty, Reduction
 
-REDUCTIONS = ("none", "mean", "sum")
+Array: TypeAlias = NDArray[Any]
+Shape: TypeAlias = tuple[int, ...]
+REDUCTIONS, EMPTIES = get_args(Reduction), get_args(Empty)
 SCALES = (1e-15, 1e15)  # of temperature and softcap: they and their quotients are normal float32 numbers
 
 
@@ -23,17 +29,17 @@ class Problem:
 
     kernel: str
     dtype: dtypes.Dtype
-    first: np.ndarray
-    second: np.ndarray | None = None
-    out: np.ndarray | None = None  # the caller's, class axis last
-    out_given: np.ndarray | None = None  # the caller's, as given
+    first: Array
+    second: Array | None = None
+    out: Array | None = None  # the caller's, class axis last
+    out_given: Array | None = None  # the caller's, as given
     wants_out: bool = False
     axis: int = -1
-    lead: tuple = ()
-    labels: np.ndarray | None = None
-    class_weight: np.ndarray | None = None
-    sample_weight: np.ndarray | None = None
-    dlosses: np.ndarray | None = None
+    lead: Shape = ()
+    labels: Array | None = None
+    class_weight: Array | None = None
+    sample_weight: Array | None = None
+    dlosses: Array | None = None
     scale: float = 1.0
     cap: float = 0.0
     smoothing: float = 0.0
@@ -48,14 +54,14 @@ class Problem:
 # ---------------------------------------------------------------------------------------------- arrays
 
 
-def _is_masked(value):
+def _is_masked(value: object) -> bool:
     """Whether there is a mask anywhere that np.asarray would drop without a word."""
     if isinstance(value, (list, tuple)):
         return any(map(_is_masked, value))
     return isinstance(value, np.ma.MaskedArray)
 
 
-def _as_array(value, name, remedy):
+def _as_array(value: object, name: str, remedy: str) -> Array:
     """np.asarray that says which argument it could not read, and loses no mask."""
     if _is_masked(value):
         raise TypeError(f"{name} is a masked array: its mask would be lost; {remedy}")
@@ -65,7 +71,7 @@ def _as_array(value, name, remedy):
         raise ValueError(f"{name} cannot be read as an array: {error}") from None
 
 
-def array(value, name):
+def array(value: object, name: str) -> Array:
     """Anything array-like as a plain ndarray of a dtype in the table (integers become float64 later)."""
     if value is None:
         raise TypeError(f"{name} must be an array, not None")
@@ -75,7 +81,7 @@ def array(value, name):
     return a
 
 
-def class_axis_last(a, axis, name):
+def class_axis_last(a: Array, axis: Any, name: str) -> Array:
     """The array with its class axis moved to the end, a view."""
     if a.ndim == 0:
         raise ValueError(f"{name} must have a class axis, but is 0-dimensional")
@@ -85,7 +91,7 @@ def class_axis_last(a, axis, name):
     return a if position in (-1, a.ndim - 1) else np.moveaxis(a, position, -1)
 
 
-def _row_of(*arrays):
+def _row_of(*arrays: Array) -> dtypes.Dtype:
     """The table's row for the result of these arrays together."""
     rows = [dtypes.find(a.dtype) or dtypes.F64 for a in arrays]
     if all(r is rows[0] for r in rows):
@@ -94,7 +100,8 @@ def _row_of(*arrays):
     return dtypes.F64 if widest == 8 else dtypes.F32
 
 
-def _problem_arrays(first, second, axis, names):
+def _problem_arrays(first: object, second: object, axis: Any,
+                    names: tuple[str, ...]) -> tuple[Array, Array, Array | None, dtypes.Dtype]:
     a = array(first, names[0])
     x = class_axis_last(a, axis, names[0])
     if x.shape[-1] == 0 and math.prod(x.shape[:-1]) > 0:
@@ -107,7 +114,8 @@ def _problem_arrays(first, second, axis, names):
     return a, x, class_axis_last(b, axis, names[1]), _row_of(a, b)
 
 
-def _out(out, like, axis, row, inputs):
+def _out(out: object, like: Array, axis: Any, row: dtypes.Dtype,
+         inputs: Sequence[tuple[str, object]]) -> Array | None:
     """The caller's `out`, checked, with its class axis last; or None. inputs: (name, as the caller gave it)."""
     if out is None:
         return None
@@ -130,22 +138,22 @@ def _out(out, like, axis, row, inputs):
     return class_axis_last(np.asarray(out), axis, "out")
 
 
-def _is_exactly(a, out):
+def _is_exactly(a: Array, out: Array) -> bool:
     """Whether both are one and the same view of memory."""
     strides = [[s for s, n in zip(x.strides, x.shape, strict=True) if n > 1] for x in (a, out)]
     return (a.dtype == out.dtype and a.shape == out.shape and strides[0] == strides[1]
             and a.__array_interface__["data"][0] == out.__array_interface__["data"][0])
 
 
-def _shares_memory(a, out):
+def _shares_memory(a: Array, out: Array) -> bool:
     """Whether they have a byte in common; yes where that is too hard to tell (it is NP-hard)."""
     try:
-        return np.shares_memory(a, out, max_work=10**6)
+        return np.shares_memory(a, out, max_work=10**6)  # type: ignore[arg-type, unused-ignore]
     except np.exceptions.TooHardError:
         return True
 
 
-def _overlaps_itself(a):
+def _overlaps_itself(a: Array) -> bool:
     """Whether two indices may reach one element: a stride shorter than what lies inside it."""
     if a.size == 0:
         return False
@@ -160,7 +168,7 @@ def _overlaps_itself(a):
 # --------------------------------------------------------------------------------------------- numbers
 
 
-def number(value, name, low, high=math.inf, *, above=False):
+def number(value: Any, name: str, low: float, high: float = math.inf, *, above: bool = False) -> float:
     """A real number in [low, high], or in (low, high] with `above`; never NaN, never an infinity."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
@@ -180,7 +188,7 @@ def number(value, name, low, high=math.inf, *, above=False):
     return x
 
 
-def _integer(value, name):
+def _integer(value: Any, name: str) -> int:
     """A Python or NumPy integer as an int; never a bool."""
     try:
         if isinstance(value, (bool, np.bool_)):
@@ -190,18 +198,18 @@ def _integer(value, name):
         raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
 
 
-def thread_count(n, name="n"):
+def thread_count(n: SupportsIndex | str, name: str = "n") -> int:
     """A number of threads, at least 1; a string where it comes from an environment variable."""
     try:
-        n = int(n) if isinstance(n, str) else _integer(n, name)
+        count = int(n) if isinstance(n, str) else _integer(n, name)
     except ValueError:
         raise ValueError(f"{name} is {n!r}, but must be an integer of at least 1") from None
-    if n < 1:
-        raise ValueError(f"{name} is {n}, but must be at least 1")
-    return n
+    if count < 1:
+        raise ValueError(f"{name} is {count}, but must be at least 1")
+    return count
 
 
-def backend_name(name, where="name"):
+def backend_name(name: BackendName, where: str = "name") -> BackendName:
     """A backend that exists and works here, or "auto"."""
     one_of(name, where, ("auto", *backends.NAMES))
     reason = None if name == "auto" else backends.why_not(name)
@@ -210,7 +218,7 @@ def backend_name(name, where="name"):
     return name
 
 
-def one_of(value, name, allowed):
+def one_of(value: Any, name: str, allowed: tuple[str, ...]) -> str:
     """One of a few strings."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")
@@ -219,18 +227,19 @@ def one_of(value, name, allowed):
     return value
 
 
-def _scale(temperature):
+def _scale(temperature: Any) -> float:
     return 1.0 / number(temperature, "temperature", *SCALES)
 
 
-def _cap(softcap):
+def _cap(softcap: Any) -> float:
     return 0.0 if softcap is None else number(softcap, "softcap", *SCALES)
 
 
 # ------------------------------------------------------------------------------------------- per row
 
 
-def label_array(labels, lead, n_classes, ignore_index=None, name="labels"):
+def label_array(labels: object, lead: Shape | None, n_classes: int, ignore_index: int | None = None,
+                name: str = "labels") -> NDArray[np.int64]:
     """Class indices of exactly the leading shape (None: any), as contiguous int64; compared before narrowing."""
     if labels is None:
         raise TypeError(f"{name} must be an integer array, not None")
@@ -248,17 +257,17 @@ def label_array(labels, lead, n_classes, ignore_index=None, name="labels"):
     return narrow
 
 
-def class_indices(labels, n_classes, name):
+def class_indices(labels: object, n_classes: int, name: str) -> NDArray[np.int64]:
     """int64 indices in the shape they came in, each in [0, n_classes)."""
     a = label_array(labels, None, n_classes, name=name)
-    shape = np.shape(labels)
+    shape = np.asarray(labels).shape
     outside = (a < 0) | (a >= n_classes)
     if outside.any():
         raise label_error(a, outside.argmax(), shape, n_classes, None, name)
     return a.reshape(shape)
 
 
-def class_count(n_classes):
+def class_count(n_classes: Any) -> int:
     """A number of classes, at least 0."""
     n = _integer(n_classes, "n_classes")
     if n < 0:
@@ -266,7 +275,7 @@ def class_count(n_classes):
     return n
 
 
-def one_hot_array(one_hot):
+def one_hot_array(one_hot: object) -> Array:
     """One-hot vectors (..., n_classes) of numbers or bools: in each row one 1, all else 0."""
     a = _as_array(one_hot, "one_hot", "fill it first")
     a = class_axis_last(a if a.dtype.kind == "b" else array(one_hot, "one_hot"), -1, "one_hot")
@@ -277,19 +286,20 @@ def one_hot_array(one_hot):
     return a
 
 
-def _at(flat, shape):
+def _at(flat: Any, shape: Shape) -> str:
     """A flat row number as the caller would write it: '17' or '2, 5'."""
     return ", ".join(str(int(i)) for i in np.unravel_index(flat, shape))
 
 
-def label_error(labels, row, lead, n_classes, ignore_index, name="labels"):
+def label_error(labels: Array, row: Any, lead: Shape, n_classes: int, ignore_index: int | None,
+                name: str = "labels") -> LabelError:
     """The exception for a label out of range."""
     other = "" if ignore_index in (None, NO_IGNORE) else f" and not ignore_index={ignore_index}"
     where = f"{name}[{_at(row, lead)}]" if lead else name
     return LabelError(f"{where} is {labels[row]}, outside [0, {n_classes}){other}")
 
 
-def _per_row(value, name, lead):
+def _per_row(value: object, name: str, lead: Shape) -> NDArray[np.float64]:
     """A scalar or an array of the leading shape -> contiguous (n_rows,) float64."""
     a = array(value, name)
     if a.shape not in ((), lead):
@@ -297,7 +307,7 @@ def _per_row(value, name, lead):
     return np.ascontiguousarray(np.broadcast_to(a.astype(np.float64), lead)).reshape(-1)
 
 
-def _class_weight(value, n_classes, row):
+def _class_weight(value: object, n_classes: int, row: dtypes.Dtype) -> Array | None:
     if value is None:
         return None
     a = array(value, "class_weight")
@@ -306,7 +316,7 @@ def _class_weight(value, n_classes, row):
     return np.ascontiguousarray(a, dtype=row.real)
 
 
-def _ignore(ignore_index):
+def _ignore(ignore_index: Any) -> int:
     value = NO_IGNORE if ignore_index is None else _integer(ignore_index, "ignore_index")
     if not -(2**63) <= value < 2**63:
         raise ValueError(f"ignore_index is {value}, outside [-2^63, 2^63)")
@@ -316,7 +326,7 @@ def _ignore(ignore_index):
 # ------------------------------------------------------------------------------------------ problems
 
 
-def softmax(kernel, logits, axis, temperature, out):
+def softmax(kernel: str, logits: object, axis: Any, temperature: Any, out: Array | None) -> Problem:
     """Arguments of softmax, log_softmax and logsumexp (which has no `out`)."""
     a, x, _, row = _problem_arrays(logits, None, axis, ("logits",))
     scale = _scale(temperature)
@@ -325,7 +335,7 @@ def softmax(kernel, logits, axis, temperature, out):
                    wants_out=kernel != "lse_rows")
 
 
-def pair(kernel, first, second, axis, out, names):
+def pair(kernel: str, first: object, second: object, axis: Any, out: Array | None, names: tuple[str, str]) -> Problem:
     """Arguments of the two-array operations: the softmax gradients and the divergences."""
     a, x, y, row = _problem_arrays(first, second, axis, names)
     target = _out(out, a, axis, row, list(zip(names, (first, second), strict=True)))
@@ -333,13 +343,14 @@ def pair(kernel, first, second, axis, out, names):
                    wants_out=kernel.endswith("grad_rows"))
 
 
-def single(kernel, first, axis, name):
+def single(kernel: str, first: object, axis: Any, name: str) -> Problem:
     """Arguments of entropy."""
     _, x, _, row = _problem_arrays(first, None, axis, (name,))
     return Problem(kernel, row, x, axis=axis, lead=x.shape[:-1])
 
 
-def cross_entropy(logits, labels, target_probs, options, *, wants_out=False, dlosses=None, out=None):
+def cross_entropy(logits: object, labels: object, target_probs: object, options: dict[str, Any], *,
+                  wants_out: bool = False, dlosses: object = None, out: Array | None = None) -> Problem:
     """Arguments of cross_entropy (labels) and soft_cross_entropy (target_probs), with or without gradient."""
     soft = labels is None and target_probs is not None
     axis = options["axis"]
@@ -354,7 +365,7 @@ def cross_entropy(logits, labels, target_probs, options, *, wants_out=False, dlo
     rows = None if rows is None else _per_row(rows, "sample_weight", lead)
     upstream = None if dlosses is None else _per_row(dlosses, "dlosses", lead)
     reduction = one_of(options["reduction"], "reduction", REDUCTIONS)
-    empty = one_of(options["empty"], "empty", ("nan", "zero"))
+    empty = one_of(options["empty"], "empty", EMPTIES)
     smoothing = number(options["label_smoothing"], "label_smoothing", 0.0, 1.0)
     z_loss = number(options["z_loss"], "z_loss", 0.0)
     scale, cap = _scale(options["temperature"]), _cap(options["softcap"])
@@ -370,7 +381,8 @@ def cross_entropy(logits, labels, target_probs, options, *, wants_out=False, dlo
                    norm, ignore, reduction, empty, total)
 
 
-def _total_weight(labels, sample_weight, class_weight, lead, n_classes, ignore_index):
+def _total_weight(labels: NDArray[np.int64] | None, sample_weight: NDArray[np.float64] | None,
+                  class_weight: Array | None, lead: Shape, n_classes: int, ignore_index: int) -> float:
     """What `mean` divides by; every label is checked on the way, before anything is written."""
     if labels is None:
         return float(math.prod(lead)) if sample_weight is None else float(np.sum(sample_weight))
@@ -378,4 +390,4 @@ def _total_weight(labels, sample_weight, class_weight, lead, n_classes, ignore_i
     bad, total = scan(labels, n_classes, ignore_index, class_weight, sample_weight)
     if bad >= 0:
         raise label_error(labels, bad, lead, n_classes, ignore_index)
-    return total
+    return float(total)

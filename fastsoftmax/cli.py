@@ -1,8 +1,10 @@
-"""[5] The `fastsoftmax` command: demo, info."""
+"""[5] The `fastsoftmax` command: demo, bench, info."""
 
 import argparse
 import os
 import sys
+
+from .bench.session import INTERRUPTED, CommandError
 
 OPTIONS = (  # option, type, default, help; FASTSOFTMAX_DEMO_<OPTION> sets another default
     ("seconds", float, 60.0, "training time, in seconds"),
@@ -11,7 +13,6 @@ OPTIONS = (  # option, type, default, help; FASTSOFTMAX_DEMO_<OPTION> sets anoth
     ("classes", int, 100_000, "classes of the comparison's table of logits"),
     ("rounds", int, 5, "rounds of the comparison; medians are shown"),
 )
-INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 
 def main(argv=None):
@@ -19,6 +20,9 @@ def main(argv=None):
     try:
         arguments = _parser().parse_args(argv)
         return arguments.run(arguments)
+    except CommandError as error:
+        print(f"fastsoftmax {arguments.command}: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -39,9 +43,33 @@ def _parser():
     demo.add_argument("--output", metavar="DIR", default="fastsoftmax-demo", help="folder of the report")
     demo.add_argument("--seed", type=int, default=0, help="seed of the random numbers")
     demo.set_defaults(run=_demo)
+    _add_bench(commands)
     info = commands.add_parser("info", help="print version, backends, instruction set, threads and bandwidth")
     info.set_defaults(run=_info)
     return parser
+
+
+def _add_bench(commands):
+    bench = commands.add_parser(
+        "bench", help="measure every kernel beside what others offer and beside this machine's own limits",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog="Exit status: 0; 1 where --compare finds a regression; 2 for a bad argument; 130 after Ctrl-C.")
+    bench.add_argument("--list", action="store_true", help="name the cases, operations and contenders, and stop")
+    bench.add_argument("--case", action="append", metavar="NAME", help="a case; may be repeated; None: large")
+    bench.add_argument("--operation", action="append", metavar="NAME", help="an operation; may be repeated; None: all")
+    bench.add_argument("--rivals", default="all", metavar="all|none|NAME,...", help="the others to measure against")
+    bench.add_argument("--rounds", type=_positive(int), default=15, help="interleaved rounds; medians are shown")
+    bench.add_argument("--output", metavar="DIR", default="fastsoftmax-bench", help="folder of the report")
+    bench.add_argument("--compare", metavar="OLD.json", help="results.json of an earlier run to hold this one against")
+    bench.add_argument("--margin", type=_positive(float), default=10.0,
+                       help="per cent that a timing may lose against --compare, in units of the ceiling, on minima")
+    bench.add_argument("--grid", action="store_true",
+                       help="every shape and dtype against NumPy, SciPy and PyTorch; alone unless --case is given")
+    bench.add_argument("--no-sweeps", action="store_true", help="only the tables: no sweeps, no pictures of them")
+    bench.add_argument("--markdown", action="store_true", help="print the README's part of the report at the end")
+    bench.add_argument("--toy", action="store_true", help="tiny sizes: a trial of everything, figures without meaning")
+    bench.add_argument("--seed", type=int, default=0, help="seed of the random numbers")
+    bench.set_defaults(run=_bench)
 
 
 def _variable(name):
@@ -62,16 +90,18 @@ def _positive(kind):
 def _demo(arguments):
     from . import demo
 
-    try:
-        return demo.run(arguments)
-    except demo.DemoError as error:
-        print(f"fastsoftmax demo: {error}", file=sys.stderr)
-        return 2
+    return demo.run(arguments)
+
+
+def _bench(arguments):
+    from . import bench
+
+    return bench.run(arguments)
 
 
 def _info(_):
     from . import show_config
-    from .demo import ceilings
+    from .bench import ceilings
 
     show_config()
     print(ceilings.describe(ceilings.measure()))

@@ -1,33 +1,40 @@
 """[4] Nominal classes and their indices: "cat" <-> 0. One-hot vectors, for teaching and for the tests."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
+from typing import Any, Generic, SupportsIndex, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import check
+from .typing import ClassT, Labels, Rows, ScalarT
 
 
-class Vocabulary:
+class Vocabulary(Generic[ClassT]):
     """A fixed order of distinct classes: `encode` gives indices, `decode` gives the classes back."""
 
-    def __init__(self, classes: Iterable[Hashable]):
+    def __init__(self, classes: Iterable[ClassT]) -> None:
         self.classes = tuple(classes)
         self._index = {c: i for i, c in enumerate(self.classes)}
         if len(self._index) != len(self.classes):
-            seen = set()
-            twice = next(c for c in self.classes if c in seen or seen.add(c))
+            twice = next(c for i, c in enumerate(self.classes) if self._index[c] != i)
             raise ValueError(f"classes must be distinct, but {twice!r} occurs twice")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.classes)
 
-    def __contains__(self, item):
+    def __contains__(self, item: object) -> bool:
         return item in self._index
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Vocabulary of {len(self)} classes"
 
-    def encode(self, items, *, unknown=None):
+    @overload  # a tuple that is a class is one item: what mypy sees as an overlap is meant
+    def encode(self, items: ClassT, *, unknown: int | None = None) -> int: ...  # type: ignore[overload-overlap]
+    @overload
+    def encode(self, items: list[Any] | tuple[Any, ...] | NDArray[Any], *,
+               unknown: int | None = None) -> NDArray[np.int64]: ...
+    def encode(self, items: Any, *, unknown: int | None = None) -> int | NDArray[np.int64]:
         """The index of one class, or an int64 array for a list or array; `unknown` stands for others."""
         if isinstance(items, (list, tuple, np.ndarray)) and not (isinstance(items, tuple) and items in self._index):
             flat = [self.encode(i, unknown=unknown) for i in np.asarray(items, dtype=object).reshape(-1)]
@@ -37,14 +44,25 @@ class Vocabulary:
             raise KeyError(f"{items!r} is not one of the {len(self)} classes")
         return found
 
-    def decode(self, indices):
+    @overload
+    def decode(self, indices: list[Any] | tuple[Any, ...] | NDArray[np.integer[Any]]) -> list[ClassT]: ...
+    @overload
+    def decode(self, indices: int | np.integer[Any]) -> ClassT: ...
+    def decode(self, indices: Any) -> ClassT | list[ClassT]:
         """The class of one index, or a list for an array; LabelError outside [0, len)."""
         labels = check.class_indices(indices, len(self), "indices")
         found = [self.classes[i] for i in labels.reshape(-1)]
         return found if labels.ndim else found[0]
 
 
-def one_hot(labels, n_classes, dtype=np.float32):
+@overload
+def one_hot(labels: Labels, n_classes: SupportsIndex) -> NDArray[np.float32]: ...
+@overload
+def one_hot(labels: Labels, n_classes: SupportsIndex,
+            dtype: type[ScalarT] | np.dtype[ScalarT]) -> NDArray[ScalarT]: ...
+@overload
+def one_hot(labels: Labels, n_classes: SupportsIndex, dtype: DTypeLike) -> NDArray[Any]: ...
+def one_hot(labels: Labels, n_classes: SupportsIndex, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     """(..., n_classes) with a 1 at each label: N x V numbers that nobody should build for real.
 
     Raises LabelError for a label outside [0, n_classes).
@@ -56,7 +74,7 @@ def one_hot(labels, n_classes, dtype=np.float32):
     return out
 
 
-def from_one_hot(one_hot):
+def from_one_hot(one_hot: ArrayLike) -> Rows[np.int64]:
     """The labels (...) int64 of one-hot vectors (..., n_classes); ValueError where a row is not one-hot."""
     a = check.one_hot_array(one_hot)
     return np.argmax(a, axis=-1) if a.size else np.zeros(a.shape[:-1], np.int64)

@@ -13,7 +13,9 @@ static float fs_read_pass(const float *x, Py_ssize_t n) {
 }
 
 static void fs_update_pass(float *x, Py_ssize_t n) {
-    for (Py_ssize_t k = 0; k + W_F <= n; k += W_F) store_f32(x + k, load_f32(x + k) + 1.0f);
+    Py_ssize_t k = 0;
+    for (; k + W_F <= n; k += W_F) store_f32(x + k, load_f32(x + k) + 1.0f);
+    for (; k < n; k++) x[k] += 1.0f;
 }
 
 static void fs_copy_pass(const float *x, float *out, Py_ssize_t n) {

@@ -32,8 +32,8 @@ cdef struct State:
     double m       # maximum raw logit
     double s       # sum exp(z - z_m) of the block that holds the maximum (the first such)
     double other   # the same of all other blocks
-    double t       # sum of targets
-    double d       # sum of targets*(z_m - z)
+    double t       # sum of targets, in units of Bound.unit
+    double d       # sum of targets*(z_m - z), likewise
     Py_ssize_t best  # which block holds the maximum
 
 # what the writing pass of a row needs
@@ -45,11 +45,6 @@ cdef struct Final:
     double a       # factor of p: A*g*scale, or 1
     double g       # upstream gradient times scale
     double x_y     # the label's logit, read before the row may be overwritten
-
-
-cdef inline double finite_or_0(double m) noexcept nogil:
-    """The reference that is subtracted: -inf - -inf must not poison a block of masked classes."""
-    return 0.0 if m == -INFINITY else m
 
 
 @cython.final
@@ -72,6 +67,7 @@ cdef class Bound:
     cdef Py_ssize_t n_classes, n_blocks, first_stride, second_stride, out_stride
     cdef double scale, log2e, cap, smoothing, z_loss, grad_scale
     cdef double keep, smooth   # t[k] = w[k]*(keep*q[k] + smooth)
+    cdef double unit   # smooth where all targets have it as a factor: a sum of ones is exact, one of V times e/V is not
     cdef bint has_targets, stream, keeps
     cdef int64_t ignore_index
 
@@ -102,6 +98,7 @@ cdef class Bound:
         self.log2e = <float>(self.scale * LOG2E) if self.lanes.weight_itemsize == 4 else self.scale * LOG2E
         self.keep = 1 - self.smoothing if self.second != NULL else 0.0
         self.smooth = self.smoothing / self.n_classes if self.n_classes else 0.0
+        self.unit = self.smooth if self.second == NULL else 1.0
         self.has_targets = self.kernel == SOFT_CROSS_ENTROPY or self.smooth != 0
         self.stream = job.stream
         self.keeps = (job.keep_exps and self.lanes.multiply != NULL and self.n_blocks <= KEPT_BLOCKS
@@ -202,6 +199,13 @@ cdef class Bound:
             return self.z_of(m) - self.z_of(x)
         return self.scale * (m - x)
 
+    cdef inline double reference(self, double m) noexcept nogil:
+        """What is subtracted: -inf - -inf must not poison a block of masked classes. A cap makes infinities finite."""
+        return 0.0 if m == -INFINITY and self.cap == 0 else m
+
+    cdef inline bint is_endless(self, double m) noexcept nogil:
+        return self.cap == 0 and (m == INFINITY or m == -INFINITY)
+
     cdef inline Map map_of(self, double m) noexcept nogil:
         cdef Map map
         map.m = m
@@ -239,12 +243,13 @@ cdef class Bound:
             late.write(&late.block, &late.map, late.a)
         if self.cap > 0 or not self.lanes.max_exp_sum(x, n, self.log2e, late, &state.m, &state.s):
             state.m = self.lanes.block_max(x, n)
-            map = self.map_of(finite_or_0(state.m))
+            map = self.map_of(self.reference(state.m))
             state.s = self.lanes.exp_sum(x, n, &map)
-        if state.m == INFINITY:
+        if state.m == INFINITY and self.cap == 0:
             state.s = NAN if self.lanes.any_nan(x, n) else INFINITY
         if self.has_targets:
-            block, map = self.block(i, b), self.map_of(finite_or_0(state.m))
+            block, map = self.block(i, b), self.map_of(self.reference(state.m))
+            block.smooth = self.smooth / self.unit
             self.lanes.target_sums(&block, &map, &state.t, &state.d)
         return state
 
@@ -262,14 +267,14 @@ cdef class Bound:
 
     cdef inline void fold(self, State *a, State b) noexcept nogil:
         """a and the next block together, in float64; the order of blocks is the order of rounding."""
-        cdef double shift = self.gap(finite_or_0(b.m), finite_or_0(a.m))
+        cdef double shift = self.gap(self.reference(b.m), self.reference(a.m))
         if b.m > a.m:
-            a.other = (a.other + a.s) * (exp(-shift) if a.m > -INFINITY else (1.0 if isnan(a.other + a.s) else 0.0))
+            a.other = (a.other + a.s) * (0.0 if self.is_endless(a.m) and not isnan(a.other + a.s) else exp(-shift))
             if a.t != 0:
                 a.d = a.d + shift * a.t
             a.m, a.s, a.best = b.m, b.s, b.best
         else:
-            a.other += b.s * (exp(shift) if a.m > b.m > -INFINITY else 1.0)
+            a.other += b.s * (exp(shift) if a.m > b.m and not self.is_endless(b.m) else 1.0)
             if b.t != 0:
                 b.d = b.d - shift * b.t
         a.t += b.t
@@ -286,7 +291,7 @@ cdef class Bound:
         """sum exp(z - z_m) over all classes but one maximum, to relative accuracy also where it is small."""
         cdef double total = state.other + state.s
         cdef Map map
-        if state.m == -INFINITY or state.m == INFINITY:
+        if self.is_endless(state.m):
             return NAN
         if not total < 2:
             return total - 1
@@ -295,7 +300,7 @@ cdef class Bound:
 
     cdef double lse_of(self, State *state, double rest) noexcept nogil:
         cdef double total = state.s + state.other  # NaN where the row has one
-        if state.m == -INFINITY or state.m == INFINITY:
+        if self.is_endless(state.m):
             return NAN if isnan(total) else state.m
         return self.z_of(state.m) + log1p(rest)
 
@@ -344,7 +349,7 @@ cdef class Bound:
             else:
                 self.fold(&state, block)
         total, b = state.s + state.other, state.best
-        if state.m == -INFINITY or state.m == INFINITY:
+        if self.is_endless(state.m):
             rest = NAN
         elif not total < 2:
             rest = total - 1
@@ -382,9 +387,9 @@ cdef class Bound:
     cdef Final finish(self, Py_ssize_t i, Py_ssize_t y, double x_y, State *state, double rest) noexcept nogil:
         """The row's results from its state, and what its writing pass needs."""
         cdef Final final
-        cdef double log1p_rest, lse, loss, c = 0, share = 1
+        cdef double log1p_rest, lse, loss, t, c = 0, share = 1
         final.row, final.y, final.x_y = i, y, x_y
-        final.m = finite_or_0(state.m)
+        final.m = self.reference(state.m)
         final.rest = rest
         final.a = final.g = 1
         lse = self.lse_of(state, final.rest)
@@ -393,7 +398,8 @@ cdef class Bound:
         if self.losses == NULL:
             return final
         log1p_rest = log1p(final.rest)
-        loss = state.t * log1p_rest + state.d
+        t = state.t * self.unit
+        loss = t * log1p_rest + state.d * self.unit
         if self.labels != NULL:
             c = (1 - self.smoothing) * self.class_weight_of(y)
             if c != 0:
@@ -404,7 +410,7 @@ cdef class Bound:
             share = self.sample_weight[i]
         self.losses[i] = share * loss
         final.g = self.grad_scale * self.scale * share * (1.0 if self.dlosses == NULL else self.dlosses[i])
-        final.a = c + state.t + (2 * self.z_loss * lse if self.z_loss != 0 else 0.0)
+        final.a = c + t + (2 * self.z_loss * lse if self.z_loss != 0 else 0.0)
         return final
 
     cdef Late late_block(self, const Final *final, Py_ssize_t b) noexcept nogil:

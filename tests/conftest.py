@@ -1,6 +1,8 @@
 import os
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -40,6 +42,35 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+def pytest_configure(config):
+    """FASTSOFTMAX_INSTALLED=1: refuse to test anything but an installed package."""
+    config.addinivalue_line("markers", "every_backend: chooses its backends itself, whatever FASTSOFTMAX_BACKEND says")
+    found = Path(fs.__file__).resolve()
+    site = Path(sysconfig.get_path("platlib")).resolve()
+    if os.environ.get("FASTSOFTMAX_INSTALLED") and not found.is_relative_to(site):
+        raise pytest.UsageError(f"FASTSOFTMAX_INSTALLED is set, but {found} is not in {site}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        chooses = {"backend", "every_backend"} & set(item.fixturenames)
+        if chooses or item.path.stem.removeprefix("test_") in backends.NAMES:
+            item.add_marker("every_backend")
+    items.sort(key=uses_numba)
+
+
+def pytest_sessionfinish(session):
+    """FASTSOFTMAX_REQUIRE=torch,scipy: a skip that names one of these fails the run."""
+    required = [name for name in os.environ.get("FASTSOFTMAX_REQUIRE", "").split(",") if name]
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    reasons = [report.longrepr[2] for report in reporter.stats.get("skipped", [])]
+    missing = [name for name in required if any(name in reason for reason in reasons)]
+    if missing:
+        reporter.write_line(f"FASTSOFTMAX_REQUIRE: skipped for want of {', '.join(missing)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 # Compiling all of Numba's kernels takes a minute where its cache is cold. In a run of the whole suite a second process
 # does it while the other backends are tested; the tests that need Numba come last.
 
@@ -56,11 +87,7 @@ compiling = None
 
 
 def uses_numba(item):
-    return "numba" in item.nodeid or "every_backend" in getattr(item, "fixturenames", ())
-
-
-def pytest_collection_modifyitems(items):
-    items.sort(key=uses_numba)
+    return "numba" in item.nodeid or "every_backend" in item.fixturenames
 
 
 def pytest_collection_finish(session):

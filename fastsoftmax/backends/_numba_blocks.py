@@ -15,7 +15,7 @@ from ._numba_cache import inlined, jit
 from ._numba_math import C32, C64
 
 LOG2_E = 1 / math.log(2)
-WIDTH, GROUP = vec.LANES, 4 * vec.LANES  # classes: of one vector; of the four that are in flight
+WIDTH, GROUP = vec.LANES, 8 * vec.LANES  # classes: of one vector; of the eight that are summed apart
 PIECE = 1024  # classes read, then written, in turn: memory does both at once
 
 # MAGIC: adding it rounds to an integer, which then stands, biased as an exponent is, in the last bits.
@@ -120,7 +120,7 @@ def max_exp_sum(x, start, count, scale_log2e, a, n, late):
         return False, 0.0, 0.0
     log2e, shift, low = vec.full(x, one), vec.full(x, magic - c), vec.full(x, (c + lowest) / one)
     m0 = m1 = m2 = m3 = vec.full(x, -np.inf)
-    s0 = s1 = s2 = s3 = vec.full(x, 0.0)
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = vec.full(x, 0.0)
     for piece in range(0, count, PIECE):
         end = min(piece + PIECE, count)
         write_late(a, n, late, piece, end)
@@ -130,17 +130,26 @@ def max_exp_sum(x, start, count, scale_log2e, a, n, late):
             m1, s1 = fused_step(x, memory.load(x, k + WIDTH), m1, s1, log2e, shift, low)
             m2, s2 = fused_step(x, memory.load(x, k + 2 * WIDTH), m2, s2, log2e, shift, low)
             m3, s3 = fused_step(x, memory.load(x, k + 3 * WIDTH), m3, s3, log2e, shift, low)
+            m0, s4 = fused_step(x, memory.load(x, k + 4 * WIDTH), m0, s4, log2e, shift, low)
+            m1, s5 = fused_step(x, memory.load(x, k + 5 * WIDTH), m1, s5, log2e, shift, low)
+            m2, s6 = fused_step(x, memory.load(x, k + 6 * WIDTH), m2, s6, log2e, shift, low)
+            m3, s7 = fused_step(x, memory.load(x, k + 7 * WIDTH), m3, s7, log2e, shift, low)
         if whole < start + end:
             stop = start + end
             m0, s0 = last_step(x, whole, stop, m0, s0, log2e, shift, low)
             m1, s1 = last_step(x, whole + WIDTH, stop, m1, s1, log2e, shift, low)
             m2, s2 = last_step(x, whole + 2 * WIDTH, stop, m2, s2, log2e, shift, low)
             m3, s3 = last_step(x, whole + 3 * WIDTH, stop, m3, s3, log2e, shift, low)
+            m0, s4 = last_step(x, whole + 4 * WIDTH, stop, m0, s4, log2e, shift, low)
+            m1, s5 = last_step(x, whole + 5 * WIDTH, stop, m1, s5, log2e, shift, low)
+            m2, s6 = last_step(x, whole + 6 * WIDTH, stop, m2, s6, log2e, shift, low)
+            m3, s7 = last_step(x, whole + 7 * WIDTH, stop, m3, s7, log2e, shift, low)
     m = vec.top(m0, m1, m2, m3)
     exact = near(m * one)  # from guess to exact is a power of two: the sum does not depend on the guess
     if not exact - c < headroom:
         return False, m, 0.0
-    return True, m, math.ldexp(vec.total(s0, s1, s2, s3), int(c - exact)) * np.exp2(vec.fused(-m, one, exact))
+    s = vec.total(s0, s1, s2, s3) + vec.total(s4, s5, s6, s7)
+    return True, m, math.ldexp(s, int(c - exact)) * np.exp2(vec.fused(-m, one, exact))
 
 
 @jit
@@ -148,8 +157,8 @@ def vector_max(x, start, count):
     """The maximum of x[start:start + count], NaN apart."""
     m0 = m1 = m2 = m3 = vec.full(x, -np.inf)
     stop = start + count
-    whole = start + count // GROUP * GROUP
-    for k in range(start, whole, GROUP):
+    whole = start + count // (4 * WIDTH) * (4 * WIDTH)
+    for k in range(start, whole, 4 * WIDTH):
         m0, m1 = vec.larger(memory.load(x, k), m0), vec.larger(memory.load(x, k + WIDTH), m1)
         m2, m3 = vec.larger(memory.load(x, k + 2 * WIDTH), m2), vec.larger(memory.load(x, k + 3 * WIDTH), m3)
     for k in range(whole, stop, WIDTH):
@@ -189,19 +198,28 @@ def exp_in_place(x, start, count, scale_log2e, ahead):
     if not abs(c) < large:
         return kept_by_far(x, start, count, one, m)
     log2e, shift, low = vec.full(x, one), vec.full(x, magic + up - c), vec.full(x, (c + lowest) / one)
-    s0 = s1 = s2 = s3 = vec.full(x, 0.0)
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = vec.full(x, 0.0)
     whole = start + count // GROUP * GROUP
     for k in range(start, whole, GROUP):
         s0 = kept_step(x, k, s0, log2e, shift, low, ahead + k - start)
         s1 = kept_step(x, k + WIDTH, s1, log2e, shift, low, ahead + k - start + WIDTH)
         s2 = kept_step(x, k + 2 * WIDTH, s2, log2e, shift, low, ahead + k - start + 2 * WIDTH)
         s3 = kept_step(x, k + 3 * WIDTH, s3, log2e, shift, low, ahead + k - start + 3 * WIDTH)
+        s4 = kept_step(x, k + 4 * WIDTH, s4, log2e, shift, low, ahead + k - start + 4 * WIDTH)
+        s5 = kept_step(x, k + 5 * WIDTH, s5, log2e, shift, low, ahead + k - start + 5 * WIDTH)
+        s6 = kept_step(x, k + 6 * WIDTH, s6, log2e, shift, low, ahead + k - start + 6 * WIDTH)
+        s7 = kept_step(x, k + 7 * WIDTH, s7, log2e, shift, low, ahead + k - start + 7 * WIDTH)
     if whole < stop:
         s0 = last_kept_step(x, whole, stop, s0, log2e, shift, low)
         s1 = last_kept_step(x, whole + WIDTH, stop, s1, log2e, shift, low)
         s2 = last_kept_step(x, whole + 2 * WIDTH, stop, s2, log2e, shift, low)
         s3 = last_kept_step(x, whole + 3 * WIDTH, stop, s3, log2e, shift, low)
-    return m, math.ldexp(vec.total(s0, s1, s2, s3), -int(up)) * np.exp2(vec.fused(-m, one, c)), 0.0, c
+        s4 = last_kept_step(x, whole + 4 * WIDTH, stop, s4, log2e, shift, low)
+        s5 = last_kept_step(x, whole + 5 * WIDTH, stop, s5, log2e, shift, low)
+        s6 = last_kept_step(x, whole + 6 * WIDTH, stop, s6, log2e, shift, low)
+        s7 = last_kept_step(x, whole + 7 * WIDTH, stop, s7, log2e, shift, low)
+    s = vec.total(s0, s1, s2, s3) + vec.total(s4, s5, s6, s7)
+    return m, math.ldexp(s, -int(up)) * np.exp2(vec.fused(-m, one, c)), 0.0, c
 
 
 @jit
@@ -253,11 +271,14 @@ def sum_of_others(x, start, count):
     """The sum of all kept exps but one of the largest. What was cut off at LOWEST, as a -inf is, counts for nothing."""
     _, _, lowest, up, _, _ = limits(x)
     least, m, found, s = 2.0 ** (lowest + up + 1), vector_max(x, start, count), False, 0.0
-    for k in range(start, start + count):
-        if not found and x[k] == m:
-            found = True
-        elif not x[k] <= least:
-            s += np.float64(x[k])
+    for first in range(start, start + count, 64):  # short sums, whose roundings do not pile up as those of a long one
+        part = 0.0
+        for k in range(first, min(first + 64, start + count)):
+            if not found and x[k] == m:
+                found = True
+            elif not x[k] <= least:
+                part += np.float64(x[k])
+        s += part
     return s
 
 

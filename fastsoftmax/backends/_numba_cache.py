@@ -16,6 +16,8 @@ from numba.misc.appdirs import AppDirs
 # contract fuses a*b + c; error_model="numpy": x/0 is inf, without a branch. Never nnan or ninf: -inf is ordinary.
 OPTIONS = dict(nogil=True, error_model="numpy")
 jit = partial(njit, **OPTIONS, fastmath={"contract"})
+# without: where either of two products could be fused with a sum, the choice, and so the bits, may differ between loops
+exact_jit = partial(njit, **OPTIONS)
 inlined = partial(njit, **OPTIONS, fastmath={"contract"}, forceinline=True)
 # pasted into the caller before anything is optimised: f(out, out) is then seen to read and write one array,
 # whereas LLVM, given f(z, out) alone, adds a check for overlap that sends the in-place call to a scalar loop

@@ -12,6 +12,7 @@ from ._numba_cache import inlined, jit, kernel, pasted, sum_jit
 from ._numba_math import as_real, exp_of, put, real_of
 
 SOFTMAX_GRAD, LOG_SOFTMAX_GRAD, ENTROPY, KL_DIVERGENCE = range(4)
+GROUP = 64
 
 
 @sum_jit
@@ -30,8 +31,8 @@ def total(dp):
     return s
 
 
-@sum_jit
-def block_entropy(p):
+@jit
+def entropy_of(p):
     s = 0.0
     for k in range(len(p)):
         v = np.float64(real_of(p[k]))
@@ -39,12 +40,34 @@ def block_entropy(p):
     return s
 
 
-@sum_jit
-def block_kl(p, q):
+@jit
+def kl_of(p, q):
     s = 0.0
     for k in range(len(p)):
-        v = np.float64(real_of(p[k]))
-        s += 0.0 if v == 0 else v * math.log(v / np.float64(real_of(q[k])))
+        v, w = np.float64(real_of(p[k])), np.float64(real_of(q[k]))
+        ratio = v / w
+        if v == 0:
+            s += w if np.isnan(w) else 0.0
+        elif 1e-300 < ratio < 1e300:
+            s += v * math.log(ratio)
+        else:  # the quotient may leave the range of numbers
+            s += v * (math.log(v) - math.log(w))
+    return s
+
+
+@jit
+def block_entropy(p):
+    s = 0.0
+    for k in range(0, len(p), GROUP):  # short sums, whose roundings do not pile up as those of a long one
+        s += entropy_of(p[k:k + GROUP])
+    return s
+
+
+@jit
+def block_kl(p, q):
+    s = 0.0
+    for k in range(0, len(p), GROUP):
+        s += kl_of(p[k:k + GROUP], q[k:k + GROUP])
     return s
 
 

@@ -12,7 +12,7 @@ from ..contract import ALL, BLOCK, FINALS, FINISH, STATES, WRITE
 from . import _numba_blocks as blocks
 from . import _numba_memory as memory
 from . import _numba_vec as vec
-from ._numba_cache import inlined, jit, kernel
+from ._numba_cache import exact_jit, inlined, jit, kernel
 from ._numba_math import as_real, put
 from ._numba_states import (
     BAD,
@@ -38,12 +38,13 @@ from ._numba_states import (
     rest_of,
     span,
     target,
+    unit_of,
 )
 
 # ---- writing --------------------------------------------------------------------------------------------------
 
 
-@jit
+@exact_jit
 def put_general(a, n, i, b, out, final, factor, g):
     """The gradient with targets of every kind and the cap's slope."""
     first, _ = span(n, b)
@@ -53,7 +54,7 @@ def put_general(a, n, i, b, out, final, factor, g):
     for k in range(len(z)):
         dz = np.float64(exp_above(z[k], m, log2_scale)) * factor
         if targets:
-            dz -= g * target(a, n, q_row, first + k)
+            dz -= g * unit_of(n) * target(a, n, q_row, first + k)
         if n.cap != 0:
             dz *= 1 - (np.float64(z[k]) / n.cap) ** 2
         put(out, k, dz)

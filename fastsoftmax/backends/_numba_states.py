@@ -177,11 +177,17 @@ def block_sum(z, m, log2_scale):
 
 
 @inlined
+def unit_of(n):
+    """e/V where all targets have it as a factor: a sum of ones is exact, one of V times e/V is not."""
+    return n.smoothing / n.n_classes if n.kind == LABELS else 1.0
+
+
+@inlined
 def target(a, n, q_row, k):
-    """t[k], without the label's own share."""
-    t = n.smoothing / n.n_classes
+    """t[k] in units of unit_of(n), without the label's own share."""
+    t = 1.0
     if n.kind == TARGETS:
-        t += (1 - n.smoothing) * np.float64(real_of(a.q[q_row + k]))
+        t = n.smoothing / n.n_classes + (1 - n.smoothing) * np.float64(real_of(a.q[q_row + k]))
     return t * np.float64(a.class_weight[k]) if n.weighs_classes else t
 
 
@@ -308,13 +314,14 @@ def label_share(a, n, y):
 @jit
 def finish(a, n, i, y, f, z_y, rest):
     """Write the row's loss and lse, return what its gradient needs."""
+    t = f.t * unit_of(n)
     more = math.log1p(rest)
     lse = f.m * n.inner + more
     if np.isinf(f.m) and not np.isnan(f.best_sum + f.other):
         lse = f.m
     if n.kind == LABELS or n.kind == TARGETS:
         c = label_share(a, n, y)
-        loss = f.t * more + f.d
+        loss = t * more + f.d * unit_of(n)
         if c != 0:
             loss += c * (more + (f.m - z_y) * n.inner)
         if n.z_loss != 0:
@@ -322,4 +329,4 @@ def finish(a, n, i, y, f, z_y, rest):
         a.losses[i] = loss * a.sample_weight[i] if n.weighs_rows else loss
     if n.kind != SOFTMAX and n.kind != LOG_SOFTMAX:
         a.lse[i] = lse
-    return Final(f.m, rest, z_y, f.t)
+    return Final(f.m, rest, z_y, t)

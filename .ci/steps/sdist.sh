@@ -1,0 +1,9 @@
+# The sdist, built by pip, beside PyTorch, SciPy and pandas: no comparison may be skipped.
+source "$steps/build.sh"
+
+step "sdist: install with PyTorch; the comparisons, and a selection of the suite"
+fresh_venv
+sdist=$(echo "$work"/dist/*.tar.gz)
+pip install -q "$sdist[test]" torch==2.13.0 scipy pandas
+(cd "$outside" && FASTSOFTMAX_REQUIRE=torch,scipy,pandas pytest -rs tests/test_against_*.py \
+  tests/test_{check,cli,dtypes,examples,import,softmax,typing,vocabulary}.py)

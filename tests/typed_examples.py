@@ -1,0 +1,129 @@
+"""What a user writes, for a strict type checker: right uses, what they give, and wrong uses that must be refused.
+
+A wrong use stands under `if TYPE_CHECKING`, with the error it must cause; where the checker lets it through, the unused
+`type: ignore` is itself an error. The functions are also run, by test_typing.py: the values are what the types say.
+"""
+
+from typing import TYPE_CHECKING, Any, assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastsoftmax as fs
+from fastsoftmax.typing import BackendName, Labels, Reduction, Rows
+
+Floats = NDArray[np.float32]
+logits: Floats = np.zeros((3, 5), np.float32)
+wide: NDArray[np.float64] = np.zeros((3, 5))
+counts: NDArray[np.int32] = np.ones((3, 5), np.int32)
+labels: NDArray[np.uint16] = np.array([0, 4, 2], np.uint16)
+
+
+def softmax_keeps_the_dtype() -> None:
+    assert_type(fs.softmax(logits), Floats)
+    assert_type(fs.softmax(logits, axis=0, temperature=np.float32(2), out=np.empty_like(logits)), Floats)
+    assert_type(fs.log_softmax(wide, temperature=2), NDArray[np.float64])
+    assert_type(fs.softmax(counts), NDArray[Any])
+    assert_type(fs.softmax([[1.0, 2.0], [3.5, 4.0]]), NDArray[Any])
+    assert_type(fs.logsumexp(logits, keepdims=True), Rows[np.float32])
+    assert_type(fs.softmax_grad(logits, logits, out=logits.copy()), Floats)
+    assert_type(fs.log_softmax_grad(wide, wide, axis=0), NDArray[np.float64])
+    if TYPE_CHECKING:
+        fs.softmax(None)  # type: ignore[call-overload]
+        fs.softmax(logits, 0)  # type: ignore[call-overload]
+        fs.softmax(logits, temperature="hot")  # type: ignore[call-overload]
+        fs.softmax(logits, axis=0.5)  # type: ignore[call-overload]
+        fs.softmax(logits, out=[0.0])  # type: ignore[call-overload]
+        fs.logsumexp(logits, out=logits)  # type: ignore[call-overload]
+        fs.softmax_grad(logits)  # type: ignore[call-overload]
+
+
+def a_reduced_loss_is_one_number() -> None:
+    assert_type(fs.cross_entropy(logits, labels), np.float64)
+    assert_type(fs.cross_entropy(logits, [0, 1, 2], reduction="sum", label_smoothing=0.1, softcap=30), np.float64)
+    assert_type(fs.cross_entropy(logits[0], np.int64(3), ignore_index=None), np.float64)
+    assert_type(fs.cross_entropy([[[0.0, 1.0]]], [[1]], class_weight=[1, 2], sample_weight=2), np.float64)
+    assert_type(fs.soft_cross_entropy(logits, wide, z_loss=1e-4, empty="zero"), np.float64)
+    losses = fs.cross_entropy(logits, labels, reduction="none")
+    assert_type(losses, Rows[np.float64])
+    assert_type(fs.soft_cross_entropy(logits, logits, reduction="none"), Rows[np.float64])
+    if TYPE_CHECKING:
+        fs.cross_entropy(logits, [0.0, 1.0, 2.0])  # type: ignore[list-item]
+        fs.cross_entropy(logits, logits[:, 0])  # type: ignore[arg-type]
+        fs.cross_entropy(logits, None)  # type: ignore[call-overload]
+        fs.cross_entropy(logits, labels, "sum")  # type: ignore[call-overload]
+        fs.cross_entropy(logits, labels, reduction="avg")  # type: ignore[call-overload]
+        fs.cross_entropy(logits, labels, empty=0)  # type: ignore[call-overload]
+        fs.cross_entropy(logits, labels, ignore_index=1.5)  # type: ignore[call-overload]
+        fs.cross_entropy(logits, labels, dlosses=1.0)  # type: ignore[call-overload]
+        fs.soft_cross_entropy(logits, wide, ignore_index=3)  # type: ignore[call-overload]
+
+
+def the_gradient_has_the_dtype_of_the_logits() -> None:
+    loss, dlogits, lse = fs.cross_entropy_and_grad(logits, labels, dlosses=2.0, out=logits.copy())
+    assert_type(loss, np.float64)
+    assert_type(dlogits, Floats)
+    assert_type(lse, Rows[np.float64])
+    found = fs.cross_entropy_and_grad(wide, labels, reduction="none", dlosses=np.ones(3))
+    assert_type(found, fs.CrossEntropyGrad[Rows[np.float64], np.float64])
+    assert_type(found.dlogits, NDArray[np.float64])
+    assert_type(fs.cross_entropy_and_grad(counts, labels).dlogits, NDArray[Any])
+    assert_type(fs.soft_cross_entropy_and_grad(logits, logits).dlogits, Floats)
+    assert_type(fs.soft_cross_entropy_and_grad([[1, 2]], [[0, 1]], reduction="sum").loss, np.float64)
+    if TYPE_CHECKING:
+        found.losses.sum()  # type: ignore[attr-defined]
+        fs.cross_entropy_and_grad(logits, labels, out=True)  # type: ignore[call-overload]
+        fs.soft_cross_entropy_and_grad(logits)  # type: ignore[call-overload]
+
+
+def divergences_come_one_a_row() -> None:
+    assert_type(fs.entropy(np.full((3, 2), 0.5)), Rows[np.float64])
+    assert_type(fs.kl_divergence(np.full((2, 2), 0.5), np.full((2, 2), 0.5), axis=0), Rows[np.float64])
+    if TYPE_CHECKING:
+        fs.entropy(logits, keepdims=True)  # type: ignore[call-arg]
+        fs.kl_divergence(logits)  # type: ignore[call-arg]
+
+
+def controls_know_their_names() -> None:
+    old: BackendName = fs.set_backend("numpy")
+    assert_type(fs.set_backend(old), BackendName)
+    assert_type(fs.set_num_threads(fs.get_num_threads()), int)
+    with fs.use_backend("auto"), fs.use_num_threads(np.int64(1)):
+        assert_type(fs.get_num_threads(), int)
+    if TYPE_CHECKING:
+        fs.set_backend("cuda")  # type: ignore[arg-type]
+        fs.use_backend(None)  # type: ignore[arg-type]
+        fs.set_num_threads(1.5)  # type: ignore[arg-type]
+
+
+def a_vocabulary_knows_its_classes() -> None:
+    animals = fs.Vocabulary(["cat", "chicken", "dog"])
+    assert_type(animals, fs.Vocabulary[str])
+    assert_type(animals.classes, tuple[str, ...])
+    assert_type(animals.encode("dog"), int)
+    assert_type(animals.encode(["dog", "cow"], unknown=-100), NDArray[np.int64])
+    assert_type(animals.decode(2), str)
+    assert_type(animals.decode(labels[:1]), list[str])
+    assert_type(fs.one_hot(labels, 5), Floats)
+    assert_type(fs.one_hot([0, 1], 5, np.int8), NDArray[np.int8])
+    assert_type(fs.one_hot(0, 5, "f8"), NDArray[Any])
+    assert_type(fs.from_one_hot(np.eye(3)), Rows[np.int64])
+    if TYPE_CHECKING:
+        animals.encode(7)  # type: ignore[call-overload]
+        animals.decode("dog")  # type: ignore[call-overload]
+        animals.decode(0) + 1  # type: ignore[operator]
+        fs.one_hot([0.5], 5)  # type: ignore[list-item]
+        fs.Vocabulary([["not", "hashable"]])  # type: ignore[type-var]
+
+
+def mean_loss(x: NDArray[np.floating[Any]], y: Labels, reduction: Reduction = "mean") -> Rows[np.float64]:
+    """The aliases serve the signatures of callers."""
+    return fs.cross_entropy(x, y, reduction=reduction)
+
+
+def callers_pass_options_on() -> None:
+    assert_type(mean_loss(wide, labels), Rows[np.float64])
+    try:
+        fs.cross_entropy(logits, [0, 1, 5])
+    except fs.LabelError as error:
+        assert_type(error.args, tuple[Any, ...])
