@@ -110,10 +110,12 @@ def cross_entropy(logits: ArrayLike, labels: Labels, *, class_weight: ArrayLike 
 
     logits        (..., n_classes) floats          labels        (...) class indices, any integer dtype
     class_weight  (n_classes,)                     sample_weight (...) or a scalar; a row of weight 0 is inert
+                  weights may be negative; NaN and infinities count as IEEE arithmetic has it, where they are used
     ignore_index  label of rows that do not count, or None
     reduction     "mean": over the weights of the rows that count; "sum"; "none": (...) float64
-    z_loss        adds z_loss*logsumexp^2          softcap       z = softcap*tanh(logits/temperature/softcap)
-    empty         what the mean over no row is: "nan" as in torch, or "zero"
+    z_loss        adds z_loss*logsumexp^2          softcap       z = softcap*tanh(logits/temperature/softcap),
+                                                   which makes +-inf +-softcap: a -inf is no mask there
+    empty         what the mean is where the weights add up to 0: "nan" as in torch, or "zero"
 
     Raises LabelError (a ValueError and IndexError) for a label outside [0, n_classes).
     """

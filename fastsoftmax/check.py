@@ -277,9 +277,8 @@ def class_count(n_classes: Any) -> int:
 
 def one_hot_array(one_hot: object) -> Array:
     """One-hot vectors (..., n_classes) of numbers or bools: in each row one 1, all else 0."""
-    a = class_axis_last(_as_array(one_hot, "one_hot", "fill it first"), -1, "one_hot")
-    if a.dtype.kind != "b":
-        array(a, "one_hot")
+    a = _as_array(one_hot, "one_hot", "fill it first")
+    a = class_axis_last(a if a.dtype.kind == "b" else array(one_hot, "one_hot"), -1, "one_hot")
     wrong = (np.count_nonzero(a == 1, axis=-1) != 1) | (np.count_nonzero(a, axis=-1) != 1)
     if wrong.any():
         at = _at(wrong.argmax(), wrong.shape)

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -24,6 +26,12 @@ def backend(request):
         yield request.param
 
 
+@pytest.fixture
+def every_backend():
+    """All their names, for tests whose reference takes longer than the backends do."""
+    return backends.available()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """A `rerun:` line below every failure."""
@@ -46,8 +54,10 @@ def pytest_configure(config):
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "backend" in item.fixturenames or item.path.stem.removeprefix("test_") in backends.NAMES:
+        chooses = {"backend", "every_backend"} & set(item.fixturenames)
+        if chooses or item.path.stem.removeprefix("test_") in backends.NAMES:
             item.add_marker("every_backend")
+    items.sort(key=uses_numba)
 
 
 def pytest_sessionfinish(session):
@@ -59,3 +69,39 @@ def pytest_sessionfinish(session):
     if missing:
         reporter.write_line(f"FASTSOFTMAX_REQUIRE: skipped for want of {', '.join(missing)}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+# Compiling all of Numba's kernels takes a minute where its cache is cold. In a run of the whole suite a second process
+# does it while the other backends are tested; the tests that need Numba come last.
+
+COMPILE = """
+from operations import DTYPES, OPERATIONS, inputs_of
+import fastsoftmax as fs
+fs.set_backend("numba")
+for dtype in DTYPES:
+    for name, operation in OPERATIONS.items():
+        operation(*inputs_of(name, (2, 3), dtype))
+"""
+WHOLE_SUITE = 500  # tests
+compiling = None
+
+
+def uses_numba(item):
+    return "numba" in item.nodeid or "every_backend" in item.fixturenames
+
+
+def pytest_collection_finish(session):
+    global compiling
+    if len(session.items) > WHOLE_SUITE and any(map(uses_numba, session.items)) and not backends.why_not("numba"):
+        environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
+        compiling = subprocess.Popen([sys.executable, "-P", "-c", COMPILE], env=environment)
+
+
+def pytest_runtest_setup(item):
+    if compiling and uses_numba(item):
+        compiling.wait()
+
+
+def pytest_unconfigure():
+    if compiling and compiling.poll() is None:
+        compiling.terminate()

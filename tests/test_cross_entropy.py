@@ -8,25 +8,9 @@ import pytest
 import fastsoftmax as fs
 from fastsoftmax import reference
 
-SIZES = [*range(1, 18), 31, 32, 33, 63, 64, 65, 97, 4095, 4096, 4097, 9001]
 OPTIONS = [dict(zip(("class_weight", "sample_weight", "label_smoothing", "z_loss", "softcap", "temperature"), c,
                     strict=True))
            for c in itertools.product((False, True), (False, True), (0.0, 0.1), (0.0, 0.01), (None, 5.0), (1.0, 0.7))]
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
-def test_every_size_against_the_reference(backend, dtype):
-    kind = pytest.importorskip("ml_dtypes").bfloat16 if dtype == "bfloat16" else dtype
-    for n_classes in SIZES:
-        logits, labels = oracle.problem(9, n_classes, kind)
-        loss, dlogits, lse = fs.cross_entropy_and_grad(logits, labels, reduction="none")
-        right, gradient = reference.cross_entropy(logits, labels, reduction="none")
-        checks.check_losses(loss, right, dtype)
-        checks.check_elements(dlogits, gradient, logits, dtype)
-        used = labels != -100
-        checks.check_losses(lse[used], reference.logsumexp(logits.astype(np.longdouble))[used], dtype)
-        assert (dlogits[~used] == 0).all() and (loss[~used] == 0).all()
-        checks.check_losses(fs.cross_entropy(logits, labels, reduction="none"), right, dtype)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -85,7 +69,10 @@ def test_a_row_of_masked_classes_but_one_loses_nothing(backend, dtype):
 
 
 def test_zero_rows_and_nothing_counted(backend):
-    assert np.isnan(fs.cross_entropy(np.zeros((0, 5)), np.zeros(0, int)))
-    assert fs.cross_entropy(np.zeros((0, 5)), np.zeros(0, int), reduction="sum") == 0
+    none, labels = np.zeros((0, 5)), np.zeros(0, int)
+    assert np.isnan([fs.cross_entropy(none, labels), fs.soft_cross_entropy(none, none)]).all()
+    assert fs.cross_entropy(none, labels, reduction="sum") == fs.soft_cross_entropy(none, none, reduction="sum") == 0
+    assert fs.cross_entropy(none, labels, empty="zero") == fs.soft_cross_entropy(none, none, empty="zero") == 0
+    assert fs.cross_entropy(none, labels, reduction="none").shape == (0,)
     assert np.isnan(fs.cross_entropy(np.zeros((2, 5)), [-100, -100]))
     assert fs.cross_entropy(np.zeros((2, 5)), [-100, -100], empty="zero") == 0

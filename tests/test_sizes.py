@@ -9,23 +9,28 @@ import numpy as np
 import pytest
 from operations import DTYPES, OPERATIONS, inputs_of
 
+import fastsoftmax as fs
+
 SHORT = [*range(1, 18), 31, 32, 33, 63, 64, 65, 97, 127, 128, 129, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025]
 LONG = [4095, 4096, 4097, 65_535, 65_536, 65_537]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_sizes_that_straddle_vectors_and_blocks(backend, name, dtype):
+def test_sizes_that_straddle_vectors_and_blocks(every_backend, name, dtype):
     """The result, and its neighbours in memory: rows of `out` lie in a wider array, whose other columns stay."""
     operation = OPERATIONS[name]
     for n_classes in SHORT if dtype == "float16" else SHORT + LONG:
-        inputs = inputs_of(name, (2, n_classes), dtype)
-        checks.check_results(operation, inputs, operation(*inputs), dtype)
-        if operation.takes_out:
-            wide = np.full((2, n_classes + 64), 7, inputs[0].dtype)
-            got = operation(*inputs, out=wide[:, 32:-32])
-            checks.check_same_bits(got, operation(*inputs))
-            assert (wide[:, :32] == 7).all() and (wide[:, -32:] == 7).all()
+        inputs = inputs_of(name, (2 if n_classes < 5000 else 1, n_classes), dtype)
+        right = operation.right(*inputs)  # it takes longer than the kernels
+        for backend in every_backend:
+            with fs.use_backend(backend):
+                got = operation(*inputs)
+                checks.check_results(got, right, dtype)
+                if operation.takes_out:
+                    wide = np.full((len(inputs[0]), n_classes + 64), 7, inputs[0].dtype)
+                    checks.check_same_bits(operation(*inputs, out=wide[:, 32:-32]), got)
+                    assert (wide[:, :32] == 7).all() and (wide[:, -32:] == 7).all()
 
 
 GUARDED = """
