@@ -1,6 +1,7 @@
 """What `import fastsoftmax` costs beyond NumPy, and what it leaves alone."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import fastsoftmax as fs
 
 def child(code):
     """What a fresh interpreter prints as JSON."""
-    return json.loads(subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout)
+    environment = {name: value for name, value in os.environ.items() if name != "FASTSOFTMAX_BACKEND"}
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
 
 
 TIMED = "import time, numpy; start = time.perf_counter(); import fastsoftmax; print(time.perf_counter() - start)"
