@@ -2,16 +2,35 @@
 
 import os
 import platform
+import sys
 from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 # -fno-math-errno and -fno-trapping-math let loops over floor and comparisons vectorise; NaN and inf stay exact.
 # -ffp-contract=off: a*b + c is fused where the text says so, so that an element's bits do not depend on where it stands.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fno-plt"]
 X86_LEVELS = {"baseline": [], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
+
+
+# FASTSOFTMAX_REQUIRE_COMPILED=1 makes a failed build an error (CI); else Numba or NumPy serve
+REQUIRED = os.environ.get("FASTSOFTMAX_REQUIRE_COMPILED") == "1"
+
+
+class BuildWhatCompiles(build_ext):
+    """Says what is missing where a kernel cannot be compiled, and goes on."""
+
+    def build_extension(self, ext):
+        try:
+            super().build_extension(ext)
+        except Exception as error:
+            if REQUIRED:
+                raise
+            print("fastsoftmax: the compiled kernels are not built: install a C compiler (gcc) and reinstall fastsoftmax "
+                  f"({error})", file=sys.stderr)
 
 
 def levels():
@@ -27,10 +46,10 @@ def extension(name, flags):
         extra_compile_args=FLAGS + flags,
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         depends=[str(p) for p in Path("src_cython").iterdir() if p.suffix in (".h", ".inc", ".pxi", ".pyx")],
-        # FASTSOFTMAX_REQUIRE_COMPILED=1 makes a failed build an error (CI); else Numba or NumPy serve
-        optional=os.environ.get("FASTSOFTMAX_REQUIRE_COMPILED") != "1",
+        optional=not REQUIRED,
     )
 
 
 extensions = [extension("cpu", [])] + [extension(f"kernels_{level}", flags) for level, flags in levels().items()]
-setup(ext_modules=cythonize(extensions, include_path=["src_cython"], compiler_directives={"language_level": "3"}))
+setup(ext_modules=cythonize(extensions, include_path=["src_cython"], compiler_directives={"language_level": "3"}),
+      cmdclass={"build_ext": BuildWhatCompiles})
