@@ -1,9 +1,8 @@
 import os
-import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 
+import child
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -93,8 +92,7 @@ def uses_numba(item):
 def pytest_collection_finish(session):
     global compiling
     if len(session.items) > WHOLE_SUITE and any(map(uses_numba, session.items)) and not backends.why_not("numba"):
-        environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
-        compiling = subprocess.Popen([sys.executable, "-P", "-c", COMPILE], env=environment)
+        compiling = child.start(COMPILE)
 
 
 def pytest_runtest_setup(item):

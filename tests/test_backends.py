@@ -1,11 +1,9 @@
 """Which backend and how many threads hold where: nested, after exceptions, in threads and in tasks."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import threading
 
+import child
 import numpy as np
 import pytest
 
@@ -94,25 +92,17 @@ def test_auto_is_the_first_that_works():
     assert set(WORKING) <= set(backends.NAMES) and WORKING[-1] == "numpy"
 
 
-def python(code):
-    """What a child prints that chooses its backend by itself, whatever is forced on these tests."""
-    environment = {name: value for name, value in os.environ.items() if name != "FASTSOFTMAX_BACKEND"}
-    done = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_import_loads_no_framework_and_no_backend():
     code = ("import sys, fastsoftmax; print([m for m in ('numba', 'scipy', 'torch', 'jax', 'sklearn', 'ml_dtypes') "
             "if m in sys.modules], [m for m in sys.modules if m.startswith('fastsoftmax.backends.')])")
-    assert python(code) == "[] []\n"
+    assert child.run(code) == "[] []\n"
 
 
 @pytest.mark.skipif("cython" not in WORKING, reason="no compiler: the Cython kernels are not built")
 def test_the_first_call_loads_one_backend():
     code = ("import sys, fastsoftmax as fs; fs.cross_entropy([[0.0, 1.0]], [1]); fs.show_config;"
             "print([n for n in fs.backends.NAMES if 'fastsoftmax.backends.' + n in sys.modules], 'numba' in sys.modules)")
-    assert python(code) == "['cython'] False\n"
+    assert child.run(code) == "['cython'] False\n"
 
 
 def test_without_compiled_kernels_and_without_numba():
@@ -127,13 +117,13 @@ print(fs.backends.why_not("numba"))
 try: fs.set_backend("cython")
 except ValueError as error: print(error)
 """
-    first, second, third = python("import sys; sys.argv.append('both')\n" + code).splitlines()
+    first, second, third = child.run(code, "both").splitlines()
     assert first == ("[0.5 0.5] numpy the compiled kernels are not built: "
                      "install a C compiler (gcc) and reinstall fastsoftmax")
     assert second == 'the Numba backend needs Numba: pip install "fastsoftmax[numba]"'
     assert third.startswith("name is 'cython', which is not available: the compiled kernels are not built")
     if "numba" in WORKING:
-        assert python(code).startswith("[0.5 0.5] numba the compiled kernels are not built")
+        assert child.run(code).startswith("[0.5 0.5] numba the compiled kernels are not built")
 
 
 def test_show_config_and_warmup(backend, capsys):

@@ -1,12 +1,10 @@
 """Options out of range or of the wrong kind, and the controls: backends, threads, environment variables."""
 
-import os
-import subprocess
-import sys
 from decimal import Decimal
 from fractions import Fraction
 
 import checks
+import child
 import numpy as np
 import pytest
 
@@ -151,18 +149,12 @@ ENVIRONMENT = [
 def test_environment_variables_of_bad_values(name, value, says):
     if name == "FASTSOFTMAX_CPU" and fs.backends.why_not("cython"):
         pytest.skip("no compiler: the Cython kernels are not built")
-    code = "import fastsoftmax as fs; print(fs.softmax([0, 0]))"
-    others = {key: text for key, text in os.environ.items() if key not in ("FASTSOFTMAX_BACKEND", "FASTSOFTMAX_CPU")}
-    environment = {**others, name: value}
-    done = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True)
-    assert done.returncode == 1 and f"\nValueError: {says}" in done.stderr, done.stdout + done.stderr
+    exit_code, out, error = child.end(child.start("import fastsoftmax as fs; print(fs.softmax([0, 0]))", **{name: value}))
+    assert exit_code == 1 and f"\nValueError: {says}" in error, out + error
 
 
 def test_environment_variables_of_good_values():
     code = "import fastsoftmax as fs; print(fs.get_num_threads(), fs.set_backend('auto'), fs.backends.current())"
-    environment = {**os.environ, "FASTSOFTMAX_NUM_THREADS": "3", "FASTSOFTMAX_BACKEND": "numpy"}
-    done = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True)
-    assert done.stdout == f"3 numpy {fs.backends.available()[0]}\n", done.stderr
-    empty = {**os.environ, "FASTSOFTMAX_NUM_THREADS": "", "FASTSOFTMAX_BACKEND": ""}
-    done = subprocess.run([sys.executable, "-P", "-c", code], env=empty, capture_output=True, text=True)
-    assert done.stdout.split()[1] == "auto", done.stderr
+    out = child.run(code, FASTSOFTMAX_NUM_THREADS="3", FASTSOFTMAX_BACKEND="numpy")
+    assert out == f"3 numpy {fs.backends.available()[0]}\n"
+    assert child.run(code, FASTSOFTMAX_NUM_THREADS="", FASTSOFTMAX_BACKEND="").split()[1] == "auto"

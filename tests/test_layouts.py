@@ -1,9 +1,9 @@
 """Awkward layouts give the bits of plain ones, and are copied a few rows at a time."""
 
-import subprocess
 import sys
 
 import checks
+import child
 import numpy as np
 import pytest
 from layouts import LAYOUTS
@@ -114,8 +114,6 @@ for name, view in views.items():
 @pytest.mark.skipif(sys.platform == "win32", reason="this system has no getrusage")
 def test_awkward_layouts_are_copied_a_few_rows_at_a_time(backend):
     """Beyond what 30 rows of 6 MB needed, 120 rows of 24 MB need next to nothing."""
-    done = subprocess.run([sys.executable, "-P", "-c", PEAK, backend], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    for line in done.stdout.splitlines():
+    for line in child.run(PEAK, backend).splitlines():
         name, megabytes = line.split()
         assert float(megabytes) < 8, f"{name}: {megabytes} MB"

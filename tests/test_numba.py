@@ -1,9 +1,8 @@
 """What is Numba's own: conversions of 16-bit numbers, and the cache of compiled kernels."""
 
-import os
-import subprocess
 import sys
 
+import child
 import numpy as np
 import pytest
 from operations import dtype_of
@@ -59,15 +58,10 @@ def test_a_cache_that_cannot_be_used_means_compiling_again(tmp_path):
     (tmp_path / "temporary").mkdir()
     own = {"XDG_CACHE_HOME": str(tmp_path / "own"), "TMPDIR": str(tmp_path / "temporary"), "NUMBA_CACHE_DIR": ""}
 
-    def start(variables):
-        return subprocess.Popen([sys.executable, "-P", "-c", SCRIPT], env={**os.environ, **variables}, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def end(process):
+        assert child.end(process)[:2] == (0, "(-1, 2.0)\n")
 
-    def end(child):
-        out, error = child.communicate()
-        assert child.returncode == 0 and out == "(-1, 2.0)\n", error
-
-    first, blocked = start(own), start({"NUMBA_CACHE_DIR": str(tmp_path / "file")})
+    first, blocked = child.start(SCRIPT, **own), child.start(SCRIPT, NUMBA_CACHE_DIR=str(tmp_path / "file"))
     end(first)
     end(blocked)
     if sys.platform == "linux":
@@ -76,4 +70,4 @@ def test_a_cache_that_cannot_be_used_means_compiling_again(tmp_path):
         assert (files[0].parent.stat().st_mode & 0o777) == 0o700
     for file in tmp_path.rglob("*.nb?"):
         file.write_bytes(b"not a pickle")
-    end(start(own))
+    end(child.start(SCRIPT, **own))

@@ -1,21 +1,16 @@
 """Forks before, after and during use, from any thread, and the three ways of multiprocessing."""
 
 import os
-import subprocess
-import sys
 
+import child
 import pytest
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not support fork")
 
 
 def run(code, backend):
-    """Python's exit code and output; forking beside threads warns from 3.12 on, which is the very thing done here."""
-    env = {**os.environ, "FASTSOFTMAX_BACKEND": backend, "FASTSOFTMAX_NUM_THREADS": "4"}
-    done = subprocess.run([sys.executable, "-P", "-W", "ignore", "-c", code], env=env, capture_output=True, text=True,
-                          timeout=120)
-    assert done.returncode == 0, done.stderr or f"exit code {done.returncode}"
-    return done.stdout
+    """What it printed; forking beside threads warns from Python 3.12 on, which is the very thing done here."""
+    return child.run(code, FASTSOFTMAX_BACKEND=backend, FASTSOFTMAX_NUM_THREADS="4", PYTHONWARNINGS="ignore")
 
 
 PROBLEM = """
@@ -102,29 +97,17 @@ def test_fork_while_other_threads_compute(backend):
 
 
 MULTIPROCESSING = """
-import multiprocessing, sys, numpy as np, fastsoftmax as fs
+import multiprocessing
+from oracle import gradient_bits
 
-def compute(seed):
-    x = np.random.default_rng(seed).normal(size=(64, 5_000)).astype(np.float32)
-    loss, dlogits, _ = fs.cross_entropy_and_grad(x, np.arange(64))
-    return loss, dlogits.tobytes()
-
-if __name__ == "__main__":
-    right = [compute(seed) for seed in range(3)]
-    for method in sys.argv[1:]:
-        with multiprocessing.get_context(method).Pool(2) as pool:
-            assert pool.map(compute, range(3)) == right, method
-    print("done")
+right = [gradient_bits(seed) for seed in range(3)]
+for method in multiprocessing.get_all_start_methods():
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.map(gradient_bits, range(3)) == right, method
+print("done")
 """
 
 
-def test_multiprocessing(backend, tmp_path):
+def test_multiprocessing(backend):
     """spawn, forkserver and fork, as far as the system has them: the children give the parent's bits."""
-    import multiprocessing
-
-    script = tmp_path / "script.py"
-    script.write_text(MULTIPROCESSING)
-    env = {**os.environ, "FASTSOFTMAX_BACKEND": backend, "FASTSOFTMAX_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run([sys.executable, "-P", str(script), *multiprocessing.get_all_start_methods()], env=env,
-                          capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and done.stdout == "done\n", done.stderr
+    assert run(MULTIPROCESSING, backend) == "done\n"

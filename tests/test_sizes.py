@@ -1,10 +1,9 @@
 """Every operation at sizes around the vector widths and the blocks, and never a step outside its row."""
 
-import os
-import subprocess
 import sys
 
 import checks
+import child
 import numpy as np
 import pytest
 from operations import DTYPES, OPERATIONS, inputs_of
@@ -69,6 +68,4 @@ print("inside")
 @pytest.mark.skipif(sys.platform == "win32", reason="this system has no mprotect")
 def test_no_kernel_reads_or_writes_outside_its_rows(backend):
     """A touch beyond the rows ends the child with a segmentation fault."""
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
-    done = subprocess.run([sys.executable, "-P", "-c", GUARDED, backend], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout == "inside\n", done.stderr
+    assert child.run(GUARDED, backend) == "inside\n"

@@ -1,11 +1,10 @@
 """Many Python threads at once, the pool, and Ctrl-C in the middle of a call."""
 
-import os
-import subprocess
 import sys
 import threading
 
 import checks
+import child
 import numpy as np
 import oracle
 import pytest
@@ -103,9 +102,7 @@ for logits in (np.broadcast_to(row, (4_000_000, 50_000)), np.broadcast_to(row.as
 @pytest.mark.skipif(sys.platform == "win32", reason="this system has no signals to send to oneself")
 def test_ctrl_c_is_honoured_at_once(backend):
     """Slices of at most 100 ms on each of two threads: so much CPU time may pass, and the next call is sound."""
-    done = subprocess.run([sys.executable, "-P", "-c", INTERRUPTED, backend], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert all(float(seconds) < 0.25 for seconds in done.stdout.split()), done.stdout
+    assert all(float(seconds) < 0.25 for seconds in child.run(INTERRUPTED, backend).split())
 
 
 def test_peak_memory_of_the_gradient_in_place():
@@ -122,14 +119,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     if fs.backends.why_not("cython"):
         pytest.skip("no compiler: the Cython kernels are not built")
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
-    assert int(done.stdout) < 1024, done.stderr
+    assert int(child.run(code)) < 1024
 
 
 def test_forcing_an_instruction_set_names_what_exists():
-    env = {**os.environ, "FASTSOFTMAX_CPU": "z80"}
-    code = "from fastsoftmax.backends import why_not; print(why_not('cython'))"
-    said = subprocess.run([sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True).stdout
+    said = child.run("from fastsoftmax.backends import why_not; print(why_not('cython'))", FASTSOFTMAX_CPU="z80")
     assert "not built" in said or "'x86-64-v4', 'x86-64-v3', 'baseline'" in said
 
 

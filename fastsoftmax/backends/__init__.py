@@ -49,20 +49,24 @@ def _best():
     return next(name for name in NAMES if why_not(name) is None)
 
 
+def _wish():
+    return os.environ.get("FASTSOFTMAX_BACKEND") or "auto"
+
+
 def get_default():
     """The process-wide setting: a name, or "auto". FASTSOFTMAX_BACKEND is read once."""
     global _default
     if _default is None:
         from ..check import backend_name
 
-        _default = backend_name(os.environ.get("FASTSOFTMAX_BACKEND") or "auto", "FASTSOFTMAX_BACKEND")
+        _default = backend_name(_wish(), "FASTSOFTMAX_BACKEND")
     return _default
 
 
 def set_default(name):
     """Set the process-wide backend, return the old setting."""
     global _default
-    old, _default = get_default(), name
+    old, _default = _default or _wish(), name
     return old
 
 
