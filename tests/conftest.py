@@ -86,7 +86,9 @@ compiling = None
 
 
 def uses_numba(item):
-    return "numba" in item.nodeid or "every_backend" in item.fixturenames
+    """By name, or because it tries every backend: the demo and the benchmarks do too, in processes of their own."""
+    return ("numba" in item.nodeid or "every_backend" in item.fixturenames
+            or item.path.stem.startswith(("test_demo", "test_bench")))
 
 
 def pytest_collection_finish(session):
