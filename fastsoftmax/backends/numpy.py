@@ -77,8 +77,7 @@ class _Softmax:
             self.delta = self.z(self.x) - self.z(self.best)[:, None]
         else:  # scaling after the subtraction keeps large offsets exact
             self.delta = (self.x - self.best[:, None]) * self.x.dtype.type(self.scale)
-            # a row of -inf alone ends as NaN by itself, -inf - -inf; one with +inf is NaN all over
-            self.delta[self.best == np.inf] = np.nan
+            # inf - inf is NaN, so a row of -inf alone and one with +inf end as NaN by themselves
         self.e = np.exp(self.delta)
         at = np.argmax(self.x, axis=1)[:, None]
         top = np.take_along_axis(self.e, at, 1)
