@@ -92,19 +92,6 @@ def test_auto_is_the_first_that_works():
     assert set(WORKING) <= set(backends.NAMES) and WORKING[-1] == "numpy"
 
 
-def test_import_loads_no_framework_and_no_backend():
-    code = ("import sys, fastsoftmax; print([m for m in ('numba', 'scipy', 'torch', 'jax', 'sklearn', 'ml_dtypes') "
-            "if m in sys.modules], [m for m in sys.modules if m.startswith('fastsoftmax.backends.')])")
-    assert child.run(code) == "[] []\n"
-
-
-@pytest.mark.skipif("cython" not in WORKING, reason="no compiler: the Cython kernels are not built")
-def test_the_first_call_loads_one_backend():
-    code = ("import sys, fastsoftmax as fs; fs.cross_entropy([[0.0, 1.0]], [1]); fs.show_config;"
-            "print([n for n in fs.backends.NAMES if 'fastsoftmax.backends.' + n in sys.modules], 'numba' in sys.modules)")
-    assert child.run(code) == "['cython'] False\n"
-
-
 def test_without_compiled_kernels_and_without_numba():
     """Each that is missing says so, once; the next serves."""
     code = """

@@ -10,6 +10,6 @@ for command in "${commands[@]}"; do
   step "README: $command"
   rm -rf "$place"
   git clone -q . "$place"
-  (cd "$place" && env "${small[@]}" bash -c "$command")
+  (cd "$place" && env "${small[@]}" FASTSOFTMAX_REQUIRE=$extras bash -c "$command")
   [[ $command != *demo* || -s $place/fastsoftmax-demo/report.md ]] || fail "the demo left no report"
 done

@@ -1,17 +1,19 @@
 # The built wheel, installed and tested away from the source; then the suite under each backend and instruction set.
 source "$steps/build.sh"
 
-step "wheel: install, and the whole suite outside the source"
+step "wheel: install, and the suite outside the source but for the demo and the bench, which the README's command has run"
 fresh_venv
 wheel=$(echo "$work"/dist/*.whl)
 pip install -q "$wheel[test]"
-(cd "$outside" && FASTSOFTMAX_REQUIRE=numba,ml_dtypes,scipy,mpmath,mypy,nbformat,nbclient,ipykernel,matplotlib pytest)
+no_commands=(--ignore=tests/test_demo.py --ignore-glob='tests/test_bench*')
+(cd "$outside" && FASTSOFTMAX_REQUIRE=$extras pytest "${no_commands[@]}")
 
-# Most tests run every backend by themselves; these are the others. The demo chooses backends for itself.
+# Most tests run every backend by themselves; these are the others. The demo and the bench choose backends for themselves.
+others=(-m "not every_backend" "${no_commands[@]}")
 for backend in cython numba numpy; do
   step "FASTSOFTMAX_BACKEND=$backend: the tests that use the default backend"
   FASTSOFTMAX_BACKEND=$backend expect_config "backend: $backend,"
-  (cd "$outside" && FASTSOFTMAX_BACKEND=$backend pytest -m "not every_backend" --ignore=tests/test_demo.py)
+  (cd "$outside" && FASTSOFTMAX_BACKEND=$backend pytest "${others[@]}")
 done
 
 for cpu in x86-64-v3 baseline; do
