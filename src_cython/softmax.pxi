@@ -1,0 +1,229 @@
+# Softmax and cross-entropy: a row's state is read, its results follow from the state, then it is written.
+
+cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, const Late *late) noexcept nogil:
+    """One block's state, with a block of the row before written meanwhile. Whatever is read twice is read from L1."""
+    cdef State state
+    cdef Py_ssize_t n = block_size(task, b)
+    cdef const char *x = first_at(task, i, b)
+    cdef Map map
+    cdef Block block
+    state.other = state.t = state.d = 0
+    state.best = b
+    if task.cap > 0 and late != NULL:
+        late.write(&late.block, &late.map, late.a)
+    if task.cap > 0 or not task.lanes.max_exp_sum(x, n, task.log2e, late, &state.m, &state.s):
+        state.m = task.lanes.block_max(x, n)
+        map = map_of(task, reference(task, state.m))
+        state.s = task.lanes.exp_sum(x, n, &map)
+    if state.m == INFINITY and task.cap == 0:
+        state.s = NAN if task.lanes.any_nan(x, n) else INFINITY
+    if task.has_targets:
+        block, map = block_at(task, i, b), map_of(task, reference(task, state.m))
+        block.smooth = task.smooth / task.unit
+        task.lanes.target_sums(&block, &map, &state.t, &state.d)
+    return state
+
+
+cdef inline void put_state(const Task *task, Py_ssize_t i, Py_ssize_t b, State state) noexcept nogil:
+    cdef double *at = task.states + (i * task.n_blocks + b) * 4
+    at[0], at[1], at[2], at[3] = state.m, state.s, state.t, state.d
+
+
+cdef inline State get_state(const Task *task, Py_ssize_t i, Py_ssize_t b) noexcept nogil:
+    cdef State state
+    cdef double *at = task.states + (i * task.n_blocks + b) * 4
+    state.m, state.s, state.t, state.d = at[0], at[1], at[2], at[3]
+    state.other = 0
+    state.best = b
+    return state
+
+
+cdef inline void fold(const Task *task, State *a, State b) noexcept nogil:
+    """a and the next block together, in float64; the order of blocks is the order of rounding."""
+    cdef double shift = gap(task, reference(task, b.m), reference(task, a.m))
+    if b.m > a.m:
+        a.other = (a.other + a.s) * (0.0 if is_endless(task, a.m) and not isnan(a.other + a.s) else exp(-shift))
+        if a.t != 0:
+            a.d = a.d + shift * a.t
+        a.m, a.s, a.best = b.m, b.s, b.best
+    else:
+        a.other += b.s * (exp(shift) if a.m > b.m and not is_endless(task, b.m) else 1.0)
+        if b.t != 0:
+            b.d = b.d - shift * b.t
+    a.t += b.t
+    a.d += b.d
+
+
+cdef State stored_state(const Task *task, Py_ssize_t i) noexcept nogil:
+    cdef Py_ssize_t b
+    cdef State state = get_state(task, i, 0)
+    for b in range(1, task.n_blocks):
+        fold(task, &state, get_state(task, i, b))
+    return state
+
+
+cdef double rest_of(const Task *task, Py_ssize_t i, State *state) noexcept nogil:
+    """sum exp(z - z_m) over all classes but one maximum, to relative accuracy also where it is small."""
+    cdef double total = state.other + state.s
+    cdef Map map
+    if is_endless(task, state.m):
+        return NAN
+    if not total < 2:
+        return total - 1
+    map = map_of(task, state.m)
+    return state.other + task.lanes.sum_without_max(first_at(task, i, state.best), block_size(task, state.best), &map)
+
+
+cdef double lse_of(const Task *task, State *state, double rest) noexcept nogil:
+    cdef double total = state.s + state.other  # NaN where the row has one
+    if is_endless(task, state.m):
+        return NAN if isnan(total) else state.m
+    return z_of(task, state.m) + log1p(rest)
+
+
+cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1, Final *before) noexcept nogil:
+    """Read row i while the row before is written; leave in `before` what row i is to be written from."""
+    cdef Py_ssize_t b
+    cdef State state
+    cdef Late late
+    for b in range(task.n_blocks):
+        if before.row >= 0:
+            late = late_block(task, before, b)
+            late.block.ahead = ahead(task, i, b + 1, row1)
+        if b == 0:
+            state = block_state(task, i, b, &late if before.row >= 0 else NULL)
+        else:
+            fold(task, &state, block_state(task, i, b, &late if before.row >= 0 else NULL))
+    write_label(task, before)
+    before[0] = finish(task, i, y, logit(task, i, y), &state, rest_of(task, i, &state))
+    if task.out == NULL:
+        before.row = -1
+    elif task.n_blocks == 1:
+        write_row(task, before)
+
+
+cdef void write_row(const Task *task, Final *final) noexcept nogil:
+    cdef Py_ssize_t b
+    if final.row >= 0:
+        for b in range(task.n_blocks):
+            write_block(task, final, b)
+    write_label(task, final)
+    final.row = -1
+
+
+cdef void kept_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1) noexcept nogil:
+    """In place, one exp a logit: e = exp(z - reference) stands where the logits were, then is multiplied."""
+    cdef Py_ssize_t b
+    cdef double x_y = logit(task, i, y), total, rest
+    cdef Kept kept[KEPT_BLOCKS]
+    cdef State state, block
+    cdef Final final
+    block.other = block.t = block.d = 0
+    for b in range(task.n_blocks):
+        task.lanes.exp_in_place(out_at(task, i, b), block_size(task, b), task.log2e,
+                                ahead(task, i, b + 2, row1), &kept[b])
+        block.m, block.s, block.best = kept[b].max, kept[b].sum, b
+        if b == 0:
+            state = block
+        else:
+            fold(task, &state, block)
+    total, b = state.s + state.other, state.best
+    if is_endless(task, state.m):
+        rest = NAN
+    elif not total < 2:
+        rest = total - 1
+    else:
+        rest = state.other + (task.lanes.sum_of_others(out_at(task, i, b), block_size(task, b)) / task.lanes.raised
+                              * exp2(fma(kept[b].reference - state.m, task.log2e, kept[b].c)))
+    final = finish(task, i, y, x_y, &state, rest)
+    for b in range(task.n_blocks):
+        task.lanes.multiply(out_at(task, i, b), block_size(task, b), factor(task, &final) / task.lanes.raised
+                            * exp2(fma(kept[b].reference - final.m, task.log2e, kept[b].c)))
+    write_label(task, &final)
+
+
+cdef inline double logit(const Task *task, Py_ssize_t i, Py_ssize_t y) noexcept nogil:
+    return 0.0 if task.labels == NULL else task.lanes.get(first_at(task, i, 0), y)
+
+
+cdef inline double factor(const Task *task, const Final *final) noexcept nogil:
+    """What exp(z - z_m) is multiplied with."""
+    return final.a * final.g / (1 + final.rest)
+
+
+cdef void softmax_phase(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t block0, Py_ssize_t block1,
+                        int phase) noexcept nogil:
+    """softmax_row cut in pieces: `states` hold what was read, `finals` what is to be written from."""
+    cdef State state
+    cdef Py_ssize_t b
+    cdef Final *finals = <Final *>task.finals
+    if phase == FINISH:
+        state = stored_state(task, i)
+        finals[i] = finish(task, i, y, logit(task, i, y), &state, rest_of(task, i, &state))
+    elif phase == LABEL:
+        write_label(task, &finals[i])
+    else:
+        for b in range(block0, block1):
+            write_block(task, &finals[i], b)
+
+
+cdef Final finish(const Task *task, Py_ssize_t i, Py_ssize_t y, double x_y, State *state, double rest) noexcept nogil:
+    """The row's results from its state, and what its writing pass needs."""
+    cdef Final final
+    cdef double log1p_rest, lse, loss, t, c = 0, share = 1
+    final.row, final.y, final.x_y = i, y, x_y
+    final.m = reference(task, state.m)
+    final.rest = rest
+    final.a = final.g = 1
+    lse = lse_of(task, state, final.rest)
+    if task.lse != NULL:
+        task.lse[i] = lse
+    if task.losses == NULL:
+        return final
+    log1p_rest = log1p(final.rest)
+    t = state.t * task.unit
+    loss = t * log1p_rest + state.d * task.unit
+    if task.labels != NULL:
+        c = (1 - task.smoothing) * class_weight_of(task, y)
+        if c != 0:
+            loss += c * (log1p_rest + gap(task, state.m, x_y))
+    if task.z_loss != 0:
+        loss += task.z_loss * lse * lse
+    if task.sample_weight != NULL:
+        share = task.sample_weight[i]
+    task.losses[i] = share * loss
+    final.g = task.grad_scale * task.scale * share * (1.0 if task.dlosses == NULL else task.dlosses[i])
+    final.a = c + t + (2 * task.z_loss * lse if task.z_loss != 0 else 0.0)
+    return final
+
+
+cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b) noexcept nogil:
+    """How block b of a finished row is written, but for the label's own share."""
+    cdef Late late
+    late.block, late.map = block_at(task, final.row, b), map_of(task, final.m)
+    late.block.keep, late.block.smooth = task.keep * final.g, task.smooth * final.g
+    if task.kernel == LOG_SOFTMAX:
+        late.write, late.a = task.lanes.write_log_probs, log1p(final.rest)
+    else:
+        late.write, late.a = task.lanes.write_probs, factor(task, final)
+    return late
+
+
+cdef void write_block(const Task *task, const Final *final, Py_ssize_t b) noexcept nogil:
+    cdef Late late = late_block(task, final, b)
+    late.write(&late.block, &late.map, late.a)
+
+
+cdef void write_label(const Task *task, const Final *final) noexcept nogil:
+    """C*(p_y - 1) + (A - C)*p_y - t_y, where p - 1 = -rest/(1 + rest) at a maximum keeps its digits as p -> 1."""
+    cdef double w, c, p, minus, dz, total
+    if final.row < 0 or task.labels == NULL:
+        return
+    w, total = class_weight_of(task, final.y), 1 + final.rest
+    c = (1 - task.smoothing) * w
+    p = exp(-gap(task, final.m, final.x_y)) / total
+    minus = 0.0 - final.rest / total if final.x_y == final.m else p - 1
+    dz = c * minus + (final.a - c) * p - task.smooth * w
+    if task.cap > 0:
+        dz = dz * (1 - (z_of(task, final.x_y) / task.cap) ** 2)
+    task.lanes.put(out_at(task, final.row, 0), final.y, final.g * dz)
