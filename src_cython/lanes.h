@@ -28,6 +28,7 @@ typedef struct {
     fs_block block;
     fs_map map;
     double a;
+    Py_ssize_t piece;                  /* logits read, then written, in turn: memory does both at once */
 } fs_late;
 
 /* a block that was replaced by e = 2^((x - reference)*log2e - c); its maximum and sum exp(z - z_max) */
@@ -56,11 +57,11 @@ typedef struct {
 } fs_lanes;
 
 #define BLOCK_SIZE 4096                /* classes of a block, contract.BLOCK */
-#define PIECE 1024                     /* logits read, then written, in turn: memory does both at once */
 #define HEADROOM_f 60                  /* powers of two that a sum of 2^12 terms may lie above 1 */
 #define HEADROOM_d 400
-#define LARGE_f 0x1p21                 /* beyond, MAGIC +- c is no exact integer */
-#define LARGE_d 0x1p50
+
+#define LEAST_f 0x1p-60 /* times LOWER it is a normal number */
+#define LEAST_d 0x1p-500
 
 #define v_of_f vf
 #define v_of_d vd

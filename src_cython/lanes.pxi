@@ -17,6 +17,7 @@ cdef extern from "lanes.h":
         Block block
         Map map
         double a
+        Py_ssize_t piece
     ctypedef struct Kept "fs_kept":
         double max, sum, reference, c
     ctypedef struct Lanes "fs_lanes":

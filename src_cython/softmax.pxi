@@ -137,7 +137,7 @@ cdef void kept_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1
                               * exp2(fma(kept[b].reference - state.m, task.log2e, kept[b].c)))
     final = finish(task, i, y, x_y, &state, rest)
     for b in range(task.n_blocks):
-        task.lanes.multiply(out_at(task, i, b), block_size(task, b), factor(task, &final) / task.lanes.raised
+        task.lanes.multiply(out_at(task, i, b), block_size(task, b), factor(task, &final)
                             * exp2(fma(kept[b].reference - final.m, task.log2e, kept[b].c)))
     write_label(task, &final)
 
@@ -204,8 +204,10 @@ cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b) noexcep
     late.block.keep, late.block.smooth = task.keep * final.g, task.smooth * final.g
     if task.kernel == LOG_SOFTMAX:
         late.write, late.a = task.lanes.write_log_probs, log1p(final.rest)
+        late.piece = LIGHT_PIECE // task.lanes.itemsize if task.lanes.itemsize > 2 else PIECE
     else:
         late.write, late.a = task.lanes.write_probs, factor(task, final)
+        late.piece = PIECE
     return late
 
 

@@ -39,13 +39,10 @@ INLINE void store_f32(float *x, vf v) { memcpy(x, &v, sizeof v); }
 INLINE vd load_f64(const double *x) { vd v; memcpy(&v, x, sizeof v); return v; }
 INLINE void store_f64(double *x, vd v) { memcpy(x, &v, sizeof v); }
 
+/* Round to nearest even by an addend below the cut. A NaN of computed values is safe from it: its lower half is 0. */
 INLINE vf load_bf16(const bf16 *x) { return (vf)(widen(x) << 16); }
-/* round to nearest even by an addend below the cut; a NaN is kept one by its quiet bit */
-INLINE void store_bf16(bf16 *x, vf v) {
-    vu bits = (vu)v, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, nan = (bits >> 16) | 0x40;
-    vu is_nan = (vu)(v != v);
-    narrow(x, (nan & is_nan) | (rounded & ~is_nan));
-}
+INLINE vu rounded_bf16(vf v) { return (vu)v + 0x7fff + (((vu)v >> 16) & 1); }
+INLINE void store_bf16(bf16 *x, vf v) { narrow(x, rounded_bf16(v) >> 16); }
 
 #if VEC_BYTES == 64
 INLINE vf load_f16(const f16 *x) { return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)x)); }
@@ -118,6 +115,24 @@ INLINE void stream_half(void *x, const void *half) { memcpy(x, half, VEC_BYTES /
 #endif
 INLINE void stream_bf16(bf16 *x, vf v) { bf16 half[W_F]; store_bf16(half, v); stream_half(x, half); }
 INLINE void stream_f16(f16 *x, vf v) { f16 half[W_F]; store_f16(half, v); stream_half(x, half); }
+
+/* Two vectors at once, `mixed`: which logit is in which lane is left to what costs least, the same in loads and stores. */
+#define MIXED(S, T, V, W) \
+    INLINE void load_mixed_##S(const T *x, V *v) { v[0] = load_##S(x), v[1] = load_##S(x + W); } \
+    INLINE void store_mixed_##S(T *x, const V *v) { store_##S(x, v[0]), store_##S(x + W, v[1]); } \
+    INLINE void stream_mixed_##S(T *x, const V *v) { stream_##S(x, v[0]), stream_##S(x + W, v[1]); }
+MIXED(f64, double, vd, W_D)
+MIXED(f32, float, vf, W_F)
+MIXED(f16, f16, vf, W_F)
+/* even and odd logits apart: a shift and a mask instead of shuffles, which compete with FMA for its ports */
+INLINE void load_mixed_bf16(const bf16 *x, vf *v) {
+    vu both;
+    memcpy(&both, x, sizeof both);
+    v[0] = (vf)(both << 16), v[1] = (vf)(both & 0xffff0000);
+}
+INLINE vu mixed_bf16(const vf *v) { return (rounded_bf16(v[0]) >> 16) | (rounded_bf16(v[1]) & 0xffff0000); }
+INLINE void store_mixed_bf16(bf16 *x, const vf *v) { vu both = mixed_bf16(v); memcpy(x, &both, sizeof both); }
+INLINE void stream_mixed_bf16(bf16 *x, const vf *v) { stream_f32((float *)x, (vf)mixed_bf16(v)); }
 
 #if defined(__SSE2__)
 INLINE void fence(void) { _mm_sfence(); } /* streamed stores become visible before whatever follows */

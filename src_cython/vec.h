@@ -71,7 +71,7 @@ INLINE vd fma_d(vd a, vd b, vd c) { return a * b + c; }
 /* adding MAGIC rounds to an integer, which then stands, biased as an exponent is, in the last bits */
 #define MAGIC_f (12582912.0f + 127)          /* 1.5 * 2^23 */
 #define MAGIC_d (6755399441055744.0 + 1023)  /* 1.5 * 2^52 */
-/* without VSCALEF a power of two is made RAISE too large, clear of the subnormals, and lowered by a product with LOWER */
+/* a power of two is made RAISE too large, clear of the subnormals, and lowered by a product with LOWER */
 #define RAISE_f 64
 #define RAISE_d 512
 #define LOWER_f 0x1p-64f
@@ -100,56 +100,94 @@ INLINE vd power_d(vd k) { return (vd)((vl)k << 52); }
 INLINE vf exp2_of_f(vf f, vf power) { return fma_f(poly_f(f) * f, power, power); }
 INLINE vd exp2_of_d(vd f, vd power) { return fma_d(poly_d(f) * f, power, power); }
 
-/* 2^t for t up to 2^6 (2^9), where below the subnormals 0: NaN stays NaN. exp2_raised is 2^t/LOWER where there is no VSCALEF. */
-#if VEC_BYTES == 64
-#define RAISED 0
-INLINE vf exp2_raised_f(vf t) {
-    vf p, f = (vf)_mm512_reduce_ps((__m512)t, 1); /* t - floor(t), 0 for an infinite t: VSCALEF takes floor(t) */
-    p = fma_f(set_f(0.00186713021195126332f), f, set_f(0.00901702996252961276f)); /* minimax on [0, 1]: 8.3e-8 */
-    p = fma_f(p, f, set_f(0.0557999134252242838f));
-    p = fma_f(p, f, set_f(0.240164450039273029f));
-    p = fma_f(p, f, set_f(0.69315131181760979f));
-    return (vf)_mm512_scalef_ps((__m512)fma_f(p, f, set_f(1.0f)), (__m512)t);
-}
-INLINE vd exp2_raised_d(vd t) {
-    vd n = (vd)_mm512_roundscale_pd((__m512d)t, 0), f = (vd)_mm512_reduce_pd((__m512d)t, 0);
-    return (vd)_mm512_scalef_pd((__m512d)fma_d(poly_d(f), f, set_d(1.0)), (__m512d)n);
-}
-INLINE vf exp2_f(vf t) { return exp2_raised_f(t); }
-INLINE vd exp2_d(vd t) { return exp2_raised_d(t); }
-#else
-#define RAISED 1
-INLINE vf exp2_raised_f(vf t) {
-    t = max_f(set_f(-190.0f), t); /* operands in the order that keeps NaN */
-    vf k = t + (MAGIC_f + RAISE_f), f = t - (k - (MAGIC_f + RAISE_f));
-    return exp2_of_f(f, power_f(k));
-}
-INLINE vd exp2_raised_d(vd t) {
-    t = max_d(set_d(-1500.0), t);
-    vd k = t + (MAGIC_d + RAISE_d), f = t - (k - (MAGIC_d + RAISE_d));
-    return exp2_of_d(f, power_d(k));
-}
-INLINE vf exp2_f(vf t) { return exp2_raised_f(t) * LOWER_f; }
-INLINE vd exp2_d(vd t) { return exp2_raised_d(t) * LOWER_d; }
-#endif
-
-/* 2^(x*log2e - c), c an integer and shift = MAGIC - c, for x >= low = (c + LOW)/log2e, else about 2^LOW. The split into
- * integer and fraction is exact but for one rounding at |f| <= 1/2, however far from 0 the exponent. Needs FMA. */
+/* 2^(x*log2e - c + raise), c an integer, for x >= (c + lowest)/log2e, else about 2^(lowest + raise). The exponent is split
+ * into a multiple of 1/STEPS and a fraction, exactly but for one rounding of the fraction, however far from 0 it is: needs
+ * FMA. The multiple's fraction takes its power from a table, where a table fits into two registers. */
+typedef struct { vf log2e, shift, low; } split_f;
+typedef struct { vd log2e, shift, low; } split_d;
+/* the power of the multiple; that of the fraction is 1 + q*f */
+typedef struct { vf power, q, f; } parts_f;
+typedef struct { vd power, q, f; } parts_d;
 #define LOW_f -120
 #define LOW_d -1000
-#define LOWEST_f -180 /* with RAISE in shift */
+#define LOWEST_f -180 /* with RAISE */
 #define LOWEST_d -1500
-INLINE vf exp2_split_f(vf x, vf log2e, vf shift, vf low) {
-    x = max_f(low, x);
-    vf k = fma_f(x, log2e, shift), f = fma_f(x, log2e, shift - k);
-    return exp2_of_f(f, power_f(k));
+#if VEC_BYTES == 64
+#define STEPS_f 32
+#define STEPS_d 16
+#define LARGE_f 0x1p16                       /* beyond, STEPS*c + MAGIC is no exact integer */
+#define LARGE_d 0x1p46
+#define SPLIT_MAGIC_f 12582912.0             /* 1.5 * 2^23 */
+#define SPLIT_MAGIC_d 6755399441055744.0     /* 1.5 * 2^52 */
+/* 2^(j/STEPS), less what the j in the last bits of k adds where k is shifted to the exponent */
+static const uint32_t powers_f[] __attribute__((aligned(64))) = {
+    0x3f800000, 0x3f7ecd87, 0x3f7daac3, 0x3f7c980f, 0x3f7b95c2, 0x3f7aa43a, 0x3f79c3d3, 0x3f78f4f0, 0x3f7837f0, 0x3f778d3a, 0x3f76f532,
+    0x3f767043, 0x3f75fed7, 0x3f75a15b, 0x3f75583f, 0x3f7523f6, 0x3f7504f3, 0x3f74fbaf, 0x3f7508a4, 0x3f752c4d, 0x3f75672a, 0x3f75b9be,
+    0x3f76248c, 0x3f76a81e, 0x3f7744fd, 0x3f77fbb8, 0x3f78ccdf, 0x3f79b907, 0x3f7ac0c7, 0x3f7be4ba, 0x3f7d257d, 0x3f7e83b3};
+static const uint64_t powers_d[] __attribute__((aligned(64))) = {
+    0x3ff0000000000000, 0x3fefb5586cf9890f, 0x3fef72b83c7d517b, 0x3fef387a6e756238, 0x3fef06fe0a31b715, 0x3feedea64c123422,
+    0x3feebfdad5362a27, 0x3feeab07dd485429, 0x3feea09e667f3bcd, 0x3feea11473eb0187, 0x3feeace5422aa0db, 0x3feec49182a3f090,
+    0x3feee89f995ad3ad, 0x3fef199bdd85529c, 0x3fef5818dcfba487, 0x3fefa4afa2a490da};
+INLINE parts_f split_at_f(vf x, split_f by) {
+    x = max_f(by.low, x); /* operands in the order that keeps NaN */
+    vf k = fma_f(x, by.log2e, by.shift), f = fma_f(x, by.log2e, by.shift - k);
+    vf step = (vf)_mm512_permutex2var_epi32(_mm512_load_si512(powers_f), (__m512i)k, _mm512_load_si512(powers_f + 16));
+    vf q = fma_f(set_f(0.000234597217367866288f), f, set_f(0.0216611669896939601f)); /* minimax in 2^(f/32): 5.4e-8 */
+    return (parts_f){(vf)((vi)step + ((vi)k << 18)), q, f};
 }
-INLINE vd exp2_split_d(vd x, vd log2e, vd shift, vd low) {
-    x = max_d(low, x);
-    vd k = fma_d(x, log2e, shift), f = fma_d(x, log2e, shift - k);
-    return exp2_of_d(f, power_d(k));
+INLINE parts_d split_at_d(vd x, split_d by) {
+    x = max_d(by.low, x);
+    vd k = fma_d(x, by.log2e, by.shift), f = fma_d(x, by.log2e, by.shift - k);
+    vd step = (vd)_mm512_permutex2var_epi64(_mm512_load_si512(powers_d), (__m512i)k, _mm512_load_si512(powers_d + 8));
+    static const double c[] = {9.18114549919102172e-12, 1.27161203956391151e-9, 1.4676100328580907e-7, /* in 2^(f/16): 7.0e-18 */
+        0.0000135508077763952194, 0.000938384792808981889, 0.0433216987849966785};
+    vd q = set_d(c[0]);
+    for (int i = 1; i < 6; i++) q = fma_d(q, f, set_d(c[i]));
+    return (parts_d){(vd)((vl)step + ((vl)k << 48)), q, f};
 }
-
+#else
+#define STEPS_f 1
+#define STEPS_d 1
+#define LARGE_f 0x1p21
+#define LARGE_d 0x1p50
+#define SPLIT_MAGIC_f MAGIC_f
+#define SPLIT_MAGIC_d MAGIC_d
+INLINE parts_f split_at_f(vf x, split_f by) {
+    x = max_f(by.low, x);
+    vf k = fma_f(x, by.log2e, by.shift), f = fma_f(x, by.log2e, by.shift - k);
+    return (parts_f){power_f(k), poly_f(f), f};
+}
+INLINE parts_d split_at_d(vd x, split_d by) {
+    x = max_d(by.low, x);
+    vd k = fma_d(x, by.log2e, by.shift), f = fma_d(x, by.log2e, by.shift - k);
+    return (parts_d){power_d(k), poly_d(f), f};
+}
+#endif
+INLINE split_f split_of_f(double log2e, double c, int lowest, int raise) {
+    return (split_f){set_f(STEPS_f * log2e), set_f(SPLIT_MAGIC_f + STEPS_f * (raise - c)), set_f((c + lowest) / log2e)};
+}
+INLINE split_d split_of_d(double log2e, double c, int lowest, int raise) {
+    return (split_d){set_d(STEPS_d * log2e), set_d(SPLIT_MAGIC_d + STEPS_d * (raise - c)), set_d((c + lowest) / log2e)};
+}
+INLINE vf exp2_split_f(vf x, split_f by) {
+    parts_f of = split_at_f(x, by);
+    return fma_f(of.q * of.f, of.power, of.power);
+}
+INLINE vd exp2_split_d(vd x, split_d by) {
+    parts_d of = split_at_d(x, by);
+    return fma_d(of.q * of.f, of.power, of.power);
+}
+/* the sum s and such a power more, in one operation less */
+INLINE vf add_exp2_split_f(vf s, vf x, split_f by) {
+    parts_f of = split_at_f(x, by);
+    return fma_f(fma_f(of.q, of.f, set_f(1)), of.power, s);
+}
+INLINE vd add_exp2_split_d(vd s, vd x, split_d by) { return s + exp2_split_d(x, by); }
+/* 2^t for t up to 2^6 (2^9), where below the subnormals 0, NaN for NaN: raised by 1/LOWER, or not */
+INLINE vf exp2_raised_f(vf t) { return exp2_split_f(t, split_of_f(1, 0, LOWEST_f, RAISE_f)); }
+INLINE vd exp2_raised_d(vd t) { return exp2_split_d(t, split_of_d(1, 0, LOWEST_d, RAISE_d)); }
+INLINE vf exp2_f(vf t) { return exp2_raised_f(t) * LOWER_f; }
+INLINE vd exp2_d(vd t) { return exp2_raised_d(t) * LOWER_d; }
 /* tanh(u) = -e/(e + 2), e = expm1(-2|u|) = (2^f - 1)*2^n + (2^n - 1), with the sign of u */
 INLINE vf tanh_f(vf u) {
     vi sign = (vi)u & (int32_t)0x80000000;
