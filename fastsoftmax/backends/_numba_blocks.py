@@ -12,7 +12,7 @@ from numba.extending import overload
 from . import _numba_memory as memory
 from . import _numba_vec as vec
 from ._numba_cache import inlined, jit
-from ._numba_math import C32, C64
+from ._numba_math import C32, C32_FLOOR, C64
 
 LOG2_E = 1 / math.log(2)
 WIDTH, GROUP = vec.LANES, 8 * vec.LANES  # classes: of one vector; of the eight that are summed apart
@@ -36,6 +36,21 @@ def _limits(x):
     return (lambda x: LIMITS64) if x.dtype == types.float64 else (lambda x: LIMITS32)
 
 
+def _series(c):
+    @inlined
+    def series(x, f):
+        """c[0] + f*(c[1] + f*(c[2] + ...))."""
+        p = vec.full(x, c[-1])
+        for i in range(len(c) - 2, -1, -1):
+            p = vec.fma(p, f, vec.full(x, c[i]))
+        return p
+
+    return series
+
+
+series32, series64, series_floor32 = _series(C32), _series(C64), _series(C32_FLOOR)
+
+
 def exp2_of(x, f, power):
     """2^f * power."""
     raise NotImplementedError("compiled only")
@@ -44,17 +59,28 @@ def exp2_of(x, f, power):
 @overload(exp2_of, inline="always")
 def _exp2_of(x, f, power):
     def single(x, f, power):
-        p = vec.fma(vec.full(x, C32[4]), f, vec.full(x, C32[3]))
-        p = vec.fma(p, f, vec.full(x, C32[2]))
-        p = vec.fma(p, f, vec.full(x, C32[1]))
-        p = vec.fma(p, f, vec.full(x, C32[0]))
-        return vec.fma(p * f, power, power)
+        return vec.fma(series32(x, f) * f, power, power)
 
     def double(x, f, power):
-        p = vec.full(x, C64[10])
-        for i in range(9, -1, -1):
-            p = vec.fma(p, f, vec.full(x, C64[i]))
-        return vec.fma(p * f, power, power)
+        return vec.fma(series64(x, f) * f, power, power)
+
+    return double if x.dtype == types.float64 else single
+
+
+def exp2_scaled(x, t):
+    """2^t, by VREDUCE and VSCALEF, which takes floor(t): doubles, whose series is for |f| <= 1/2, give it an integer."""
+    raise NotImplementedError("compiled only")
+
+
+@overload(exp2_scaled, inline="always")
+def _exp2_scaled(x, t):
+    def single(x, t):
+        f = vec.fraction(t)
+        return vec.scaled(vec.fma(series_floor32(x, f), f, vec.full(x, 1.0)), t)
+
+    def double(x, t):
+        f = vec.fraction(t)
+        return vec.scaled(vec.fma(series64(x, f), f, vec.full(x, 1.0)), t - f)
 
     return double if x.dtype == types.float64 else single
 
@@ -166,6 +192,34 @@ def vector_max(x, start, count):
     return vec.top(m0, m1, m2, m3)
 
 
+# ---- vector by vector --------------------------------------------------------------------------------------------
+
+
+@inlined
+def each_vector(step, with_these, x, x0, out, out0, count, streams, ahead):
+    """out = step(x), aligned to out's vectors after a head; where `ahead` is not None, x[ahead:] is fetched meanwhile."""
+    k = min(memory.head(out, out0), count)
+    if k > 0:
+        memory.store_some(out, out0, k, step(x, memory.load_some(x, x0, k, 0.0), with_these))
+    while k + WIDTH <= count:
+        if ahead is not None:
+            memory.prefetch(x, ahead + k)
+        e = step(x, memory.load(x, x0 + k), with_these)
+        if streams:
+            memory.stream(out, out0 + k, e)
+        else:
+            memory.store(out, out0 + k, e)
+        k += WIDTH
+    if k < count:
+        v = memory.load_some(x, x0 + k, count - k, 0.0)
+        memory.store_some(out, out0 + k, count - k, step(x, v, with_these))
+
+
+@inlined
+def times_step(x, v, factors):
+    return v * factors[0] * factors[1]
+
+
 # ---- exps kept in place -----------------------------------------------------------------------------------------
 
 
@@ -255,15 +309,9 @@ def multiply(x, start, count, a):
     """x[start:start + count] *= a, by two factors where one would be subnormal."""
     _, _, _, up, _, _ = limits(x)
     small = 2.0**-up
-    tiny, stop = abs(a) < small, start + count
+    tiny = abs(a) < small
     first, last = vec.full(x, a / small if tiny else a), vec.full(x, small if tiny else 1.0)
-    h = min(memory.head(x, start), count)
-    memory.store_some(x, start, h, memory.load_some(x, start, h, 0.0) * first * last)
-    k = start + h
-    while k + WIDTH <= stop:
-        memory.store(x, k, memory.load(x, k) * first * last)
-        k += WIDTH
-    memory.store_some(x, k, stop - k, memory.load_some(x, k, stop - k, 0.0) * first * last)
+    each_vector(times_step, (first, last), x, start, x, start, count, False, None)
 
 
 @jit
@@ -285,46 +333,44 @@ def sum_of_others(x, start, count):
 # ---- writing ----------------------------------------------------------------------------------------------------
 
 
-@inlined
-def put_step(out, k, v, streams):
-    if streams:
-        memory.stream(out, k, v)
-    else:
-        memory.store(out, k, v)
+def exp_step(x, v, with_these):
+    """exp(z - z_m)*first*last - less, with these: m, log2e, first, last, less. VSCALEF underflows gradually by itself;
+    without it the power is RAISE too large, and `first` or `last` lowers it."""
+    raise NotImplementedError("compiled only")
 
 
-@inlined
-def exps_of(x, v, m, log2e, raised, low, first, last, less):
-    return vec.fma(exp2_raised(x, (v - m) * log2e, raised, low) * first, last, less)
+@overload(exp_step, inline="always")
+def _exp_step(x, v, with_these):
+    def by_scaling(x, v, with_these):
+        m, log2e, _, last, less = with_these
+        return vec.fma(exp2_scaled(x, (v - m) * log2e), last, less)
+
+    def by_bits(x, v, with_these):
+        m, log2e, first, last, less = with_these
+        magic, _, lowest, up, _, _ = limits(x)
+        e = exp2_raised(x, (v - m) * log2e, vec.full(x, magic + up), vec.full(x, lowest))
+        return vec.fma(e * first, last, less)
+
+    return by_scaling if vec.SCALES else by_bits
 
 
 @jit
 def write_exps(x, x0, out, out0, count, m, scale_log2e, factor, less, streams, ahead):
     """out = factor*exp(z - z_m) - less. out is aligned after a head; x[ahead:] is fetched meanwhile."""
-    magic, _, lowest, up, _, _ = limits(x)
+    _, _, _, up, _, _ = limits(x)
     lower = 2.0**-up
-    first, last = (lower, factor) if abs(factor) > 1 else (factor, lower)  # only the last product may underflow
-    a, b, c = vec.full(x, first), vec.full(x, last), vec.full(x, -less)
-    top, log2e, raised, low = vec.full(x, m), vec.full(x, scale_log2e), vec.full(x, magic + up), vec.full(x, lowest)
-    k = min(memory.head(out, out0), count)
-    v = memory.load_some(x, x0, k, m)
-    memory.store_some(out, out0, k, exps_of(x, v, top, log2e, raised, low, a, b, c))
-    while k + WIDTH <= count:
-        memory.prefetch(x, ahead + k)
-        put_step(out, out0 + k, exps_of(x, memory.load(x, x0 + k), top, log2e, raised, low, a, b, c), streams)
-        k += WIDTH
-    v = memory.load_some(x, x0 + k, count - k, m)
-    memory.store_some(out, out0 + k, count - k, exps_of(x, v, top, log2e, raised, low, a, b, c))
+    first, last = (lower, factor) if vec.SCALES or abs(factor) > 1 else (factor, lower)  # only the last may underflow
+    with_these = (vec.full(x, m), vec.full(x, scale_log2e), vec.full(x, first), vec.full(x, last), vec.full(x, -less))
+    each_vector(exp_step, with_these, x, x0, out, out0, count, streams, ahead)
+
+
+@inlined
+def log_step(x, v, with_these):
+    return vec.fma(v - with_these[0], with_these[1], with_these[2])
 
 
 @jit
 def write_logs(x, x0, out, out0, count, m, scale, less, streams, ahead):
     """out = (x - m)*scale - less."""
-    top, by, c = vec.full(x, m), vec.full(x, scale), vec.full(x, -less)
-    k = min(memory.head(out, out0), count)
-    memory.store_some(out, out0, k, vec.fma(memory.load_some(x, x0, k, m) - top, by, c))
-    while k + WIDTH <= count:
-        memory.prefetch(x, ahead + k)
-        put_step(out, out0 + k, vec.fma(memory.load(x, x0 + k) - top, by, c), streams)
-        k += WIDTH
-    memory.store_some(out, out0 + k, count - k, vec.fma(memory.load_some(x, x0 + k, count - k, m) - top, by, c))
+    with_these = (vec.full(x, m), vec.full(x, scale), vec.full(x, -less))
+    each_vector(log_step, with_these, x, x0, out, out0, count, streams, ahead)

@@ -5,15 +5,28 @@ A carrier's type tells its meaning: float64, float32, uint16 = bfloat16, int16 =
 
 import operator
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 from numba.np.arrayobj import populate_array
 
-from ._numba_vec import F32, I64, LANES, OF, call_intrinsic, constant, integers, mangled, mask_of, splat, vector_of
+from ._numba_vec import (
+    F32,
+    FEATURES,
+    I64,
+    LANES,
+    OF,
+    call_intrinsic,
+    constant,
+    integers,
+    mangled,
+    mask_of,
+    splat,
+    vector_of,
+)
 
-HALF_IN_HARDWARE = dict(binding.get_host_cpu_features()).get("f16c", False)
+HALF_IN_HARDWARE = "+f16c" in FEATURES
 
 
 class Memory(types.Type):

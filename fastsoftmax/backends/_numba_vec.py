@@ -9,11 +9,14 @@ import operator
 
 from llvmlite import ir
 from numba import types
+from numba.core.registry import cpu_target
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 LANES = 16
-I64, _BOOLS = ir.IntType(64), ir.VectorType(ir.IntType(1), LANES)
+I64 = ir.IntType(64)
+FEATURES = cpu_target.target_context.codegen().magic_tuple()[2]  # what is compiled for, as the cache knows it
+SCALES = "+avx512dq" in FEATURES  # VSCALEF and VREDUCE: exponents without their bits
 
 
 class Lanes(types.Type):
@@ -107,6 +110,40 @@ def power(typingctx, k):
         return builder.bitcast(builder.shl(bits, constant(integers(size), shift)), args[0].type)
 
     return k(k), codegen
+
+
+def _by_512(builder, name, vectors, *immediates):
+    """The AVX-512 instruction `name` on every 512 bits of the vectors, in the current rounding mode."""
+    real = vectors[0].type.element
+    width, suffix = (16, "ps") if real == ir.FloatType() else (8, "pd")
+    part, i32 = ir.VectorType(real, width), ir.IntType(32)
+    parts = []
+    for start in range(0, LANES, width):
+        lanes = ir.Constant(ir.VectorType(i32, width), list(range(start, start + width)))
+        cut = [builder.shuffle_vector(v, v, lanes) for v in vectors]
+        arguments = [*cut, *(i32(i) for i in immediates), ir.Constant(part, ir.Undefined), ir.IntType(width)(-1), i32(4)]
+        parts.append(call_intrinsic(builder, f"llvm.x86.avx512.mask.{name}.{suffix}.512", part, arguments))
+    return builder.shuffle_vector(parts[0], parts[-1], ir.Constant(integers(32), list(range(LANES))))
+
+
+@intrinsic
+def fraction(typingctx, t):
+    """t - floor(t) of floats, t - (the nearest integer) of doubles; 0 for an infinite t. Needs SCALES."""
+
+    def codegen(context, builder, signature, args):
+        return _by_512(builder, "reduce", args, 1 if t == F32 else 0)
+
+    return t(t), codegen
+
+
+@intrinsic
+def scaled(typingctx, v, t):
+    """v * 2**floor(t), underflowing gradually. Needs SCALES."""
+
+    def codegen(context, builder, signature, args):
+        return _by_512(builder, "scalef", args)
+
+    return v(v, t), codegen
 
 
 @intrinsic
