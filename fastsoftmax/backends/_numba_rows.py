@@ -45,20 +45,22 @@ from ._numba_states import (
 
 
 @jit
-def put_general(a, n, i, b, out, final, factor, g):
+def put_general(a, n, row, b):
     """The gradient with targets of every kind and the cap's slope. It passes through a.z, so that one loop, and one
     rounding, serves whether or not out is an input: where it might be, LLVM would take another loop."""
-    first, _ = span(n, b)
-    z = block_of(a, n, i, b)
-    m, log2_scale, q_row = as_real(z, final.m), as_real(z, n.inner * LOG2_E), n.q0 + i * n.q_step
+    first, count = span(n, b)
+    z = block_of(a, n, row.row, b)
+    m, log2_scale, q_row = as_real(z, row.final.m), as_real(z, n.inner * LOG2_E), n.q0 + row.row * n.q_step
     targets = n.kind == TARGETS or n.smoothing != 0
+    unit = upstream(a, n, row.row) * unit_of(n)
     for k in range(len(z)):
-        dz = np.float64(exp_above(z[k], m, log2_scale)) * factor
+        dz = np.float64(exp_above(z[k], m, log2_scale)) * row.factor
         if targets:
-            dz -= g * unit_of(n) * target(a, n, q_row, first + k)
+            dz -= unit * target(a, n, q_row, first + k)
         if n.cap != 0:
             dz *= 1 - (np.float64(z[k]) / n.cap) ** 2
         a.z[k] = dz
+    out = memory.as_array(a.out, n.out0 + row.row * n.out_step + first, count)
     for k in range(len(z)):
         put(out, k, a.z[k])
 
@@ -73,15 +75,18 @@ def upstream(a, n, i):
 
 
 @jit
-def factors(a, n, i, y, final):
-    """(what multiplies exp(z - z_m), g*scale)."""
+def to_write(a, n, i, y, final):
+    """What row i is to be written from."""
+    if n.kind == LOG_SOFTMAX:
+        return Before(i, y, final, 1.0, math.log1p(final.rest))
     if n.kind == SOFTMAX:
-        return 1 / (1 + final.rest), 1.0
+        return Before(i, y, final, 1 / (1 + final.rest), 0.0)
     g = upstream(a, n, i)
     total = label_share(a, n, y) + final.t
     if n.z_loss != 0:
         total += 2 * n.z_loss * a.lse[i]
-    return g * total / (1 + final.rest), g
+    less = g * n.smoothing / n.n_classes if n.kind == LABELS else 0.0
+    return Before(i, y, final, g * total / (1 + final.rest), less)
 
 
 @inlined
@@ -91,30 +96,33 @@ def is_plain(n):
 
 
 @jit
-def write_plain(a, n, i, y, final, start, count, ahead):
+def write_plain(a, n, row, start, count, ahead):
     """out of some classes of a plain row, but for the label's own share."""
-    x0, out0 = n.x0 + i * n.x_step + start, n.out0 + i * n.out_step + start
+    x0, out0 = n.x0 + row.row * n.x_step + start, n.out0 + row.row * n.out_step + start
     if n.kind == LOG_SOFTMAX:
-        blocks.write_logs(a.x, x0, a.out, out0, count, final.m, n.inner, math.log1p(final.rest), n.streams, ahead)
+        blocks.write_logs(a.x, x0, a.out, out0, count, row.final.m, n.inner, row.less, n.streams, ahead)
     else:
-        factor, g = factors(a, n, i, y, final)
-        less = g * n.smoothing / n.n_classes if n.kind == LABELS else 0.0
-        blocks.write_exps(a.x, x0, a.out, out0, count, final.m, n.inner * LOG2_E, factor, less, n.streams, ahead)
+        blocks.write_exps(a.x, x0, a.out, out0, count, row.final.m, n.inner * LOG2_E, row.factor, row.less, n.streams,
+                          ahead)
 
 
 @jit
-def write_block(a, n, i, y, final, b):
+def write_block(a, n, row, b):
     """out of one block, but for the label's own share."""
     first, count = span(n, b)
-    start = n.out0 + i * n.out_step + first
-    out = memory.as_array(a.out, start, count)
-    if y == INERT:
-        out[:] = 0
-    elif is_plain(n):
-        write_plain(a, n, i, y, final, first, count, n.x0)
+    if is_plain(n):
+        write_plain(a, n, row, first, count, n.x0)
     else:
-        factor, g = factors(a, n, i, y, final)
-        put_general(a, n, i, b, out, final, factor, g)
+        put_general(a, n, row, b)
+
+
+@jit
+def clear_row(a, n, i, block0, block1):
+    """An inert row's gradient, 0."""
+    for b in range(block0, block1):
+        first, count = span(n, b)
+        out = memory.as_array(a.out, n.out0 + i * n.out_step + first, count)
+        out[:] = 0
 
 
 @overload(blocks.write_late, jit_options=dict(forceinline=True, error_model="numpy"))
@@ -128,7 +136,7 @@ def _write_late(a, n, late, start, stop):
         count = min(BLOCK, n.n_classes - b * BLOCK)
         first = 0 if start == 0 else min(start + head, count)
         last = count if stop == count else min(stop + head, count)
-        write_plain(a, n, before.row, before.y, before.final, b * BLOCK + first, last - first, ahead + first)
+        write_plain(a, n, before, b * BLOCK + first, last - first, ahead + first)
 
     return nothing if len(late) == 0 else some
 
@@ -171,14 +179,14 @@ def ahead_of(n, i, b, row1):
 
 @jit
 def nobody():
-    return Before(-1, -1, Final(0.0, 0.0, 0.0, 0.0))
+    return Before(-1, -1, Final(0.0, 0.0, 0.0, 0.0), 0.0, 0.0)
 
 
 @jit
 def write_row(a, n, before):
     if before.row >= 0:
         for b in range(-(-n.n_classes // BLOCK)):
-            write_block(a, n, before.row, before.y, before.final, b)
+            write_block(a, n, before, b)
         put_label(a, n, before.row, before.y, before.final)
 
 
@@ -192,16 +200,20 @@ def whole_row(a, n, i, y, row1, before):
             m, s, t, d = block_state(a, n, i, b, late)
         else:
             if before.row >= 0:
-                write_block(a, n, before.row, before.y, before.final, b)
+                write_block(a, n, before, b)
             m, s, t, d = block_state(a, n, i, b, ())
         f = fold(f, b, m, s, t, d, n.inner)
     if before.row >= 0:
         put_label(a, n, before.row, before.y, before.final)
     z_y = logit_at(a, n, i, y) if n.kind == LABELS else 0.0
-    now = Before(i, y, finish(a, n, i, y, f, z_y, rest_of(a, n, i, f)))
-    if n.writes and n_blocks == 1:
-        write_row(a, n, now)
-    return now if n.writes and n_blocks > 1 else nobody()
+    final = finish(a, n, i, y, f, z_y, rest_of(a, n, i, f))
+    if not n.writes:
+        return nobody()
+    now = to_write(a, n, i, y, final)
+    if n_blocks > 1:
+        return now
+    write_row(a, n, now)
+    return nobody()
 
 
 @jit
@@ -224,7 +236,7 @@ def kept_row(a, n, i, y, row1):
         rest = f.other + kept_rest(a.out, n.out0 + i * n.out_step + first, count, f.m, kept[f.best, 0],
                                    kept[f.best, 1], n.inner)
     final = finish(a, n, i, y, f, z_y, rest)
-    factor, _ = factors(a, n, i, y, final)
+    factor = to_write(a, n, i, y, final).factor
     _, _, _, up, _, _ = blocks.limits(a.out)
     log2e = vec.scalar_like(a.out, n.inner * LOG2_E)
     for b in range(n_blocks):
@@ -265,9 +277,12 @@ def one_phase(a, n, i, y, block0, block1, phase):
         final = Final(a.finals[at], a.finals[at + 1], a.finals[at + 2], a.finals[at + 3])
         if phase > WRITE:
             put_label(a, n, i, y, final)
+        elif y == INERT:
+            clear_row(a, n, i, block0, block1)
         else:
+            row = to_write(a, n, i, y, final)
             for b in range(block0, block1):
-                write_block(a, n, i, y, final, b)
+                write_block(a, n, row, b)
 
 
 @kernel
@@ -286,8 +301,7 @@ def softmax_rows(a, n, row0, row1, block0, block1, phase):
         elif y == INERT:
             inert_row(a, n, i)
             if n.writes:
-                for b in range(-(-n.n_classes // BLOCK)):
-                    write_block(a, n, i, y, before.final, b)
+                clear_row(a, n, i, 0, -(-n.n_classes // BLOCK))
         elif n.keeps:
             kept_row(a, n, i, y, row1)
         else:
