@@ -11,6 +11,7 @@ from pathlib import Path
 
 from numba import config, njit
 from numba.core import caching
+from numba.core.runtime import rtsys
 from numba.misc.appdirs import AppDirs
 
 # contract fuses a*b + c; error_model="numpy": x/0 is inf, without a branch. Never nnan or ninf: -inf is ordinary.
@@ -59,8 +60,11 @@ class _Cache(caching.FunctionCache):
     _impl_class = _Impl
 
     def load_overload(self, sig, target_context):
+        """FunctionCache's, but of refresh() only the runtime: what is compiled needs none of the functions that Numba
+        knows, whose registration takes 0.2 s with its import of SciPy. Compiling refreshes by itself."""
         try:
-            return super().load_overload(sig, target_context)
+            rtsys.initialize(target_context)
+            return self._load_overload(sig, target_context)
         except Exception:
             return None
 
