@@ -11,7 +11,7 @@ from pathlib import Path
 
 from numba import config, njit
 from numba.core import caching
-from numba.core.runtime import rtsys
+from numba.core.runtime.nrt import rtsys
 from numba.misc.appdirs import AppDirs
 
 # contract fuses a*b + c; error_model="numpy": x/0 is inf, without a branch. Never nnan or ninf: -inf is ordinary.

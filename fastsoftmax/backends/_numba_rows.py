@@ -95,7 +95,7 @@ def is_plain(n):
     return n.cap == 0 and n.kind != TARGETS and not (n.kind == LABELS and n.smoothing != 0 and n.weighs_classes)
 
 
-@jit
+@inlined
 def write_plain(a, n, row, start, count, ahead):
     """out of some classes of a plain row, but for the label's own share."""
     x0, out0 = n.x0 + row.row * n.x_step + start, n.out0 + row.row * n.out_step + start
