@@ -5,8 +5,10 @@ Losses and log-sum-exps come back in float64, arrays over the classes in the dty
 taken as float64). Formulas: reference.py; errors: check.py.
 """
 
+import functools
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Generic, Literal, NamedTuple, SupportsIndex, Unpack, overload
+from typing import Any, Generic, Literal, NamedTuple, SupportsIndex, TypeVar, Unpack, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,9 +18,11 @@ from . import typing as t
 from .backends import current
 from .check import LabelError as LabelError
 from .check import Problem
+from .contract import no_short_cut
 from .run import execute
 from .typing import FloatT, Labels, LossT, Number, Reduced, Rows, ScalarT
 
+F = TypeVar("F", bound=Callable[..., Any])
 _quiet = np.errstate(all="ignore")  # NaN and infinities are answers: no warning, whatever np.seterr says
 
 
@@ -30,11 +34,36 @@ class CrossEntropyGrad(NamedTuple, Generic[LossT, ScalarT]):
     lse: Rows[np.float64]
 
 
+def _short(kernel: str) -> Callable[[F], F]:
+    """Offer each call to the backend's short cut, which takes what is small and plain, and go the long way otherwise."""
+
+    def decorate(function: F) -> F:
+        the_long_way, defaults = _quiet(function), function.__kwdefaults__
+
+        @functools.wraps(function)
+        def short_or_long(*arguments: Any, **options: Any) -> Any:
+            short_cut = getattr(backends.load(current()), "short_cut", no_short_cut)
+            result = short_cut(kernel, defaults, arguments, options)
+            if result is None:
+                return the_long_way(*arguments, **options)
+            if type(result) is tuple:
+                return CrossEntropyGrad(*result)
+            if type(result) is int:  # the label was right when it was checked: another thread has changed it since
+                logits, labels = arguments
+                raise check.label_error(labels.reshape(-1), result, labels.shape, logits.shape[-1],
+                                        options.get("ignore_index", defaults["ignore_index"]))
+            return result
+
+        return cast(F, short_or_long)
+
+    return decorate
+
+
 @overload
 def softmax(logits: NDArray[FloatT], **options: Unpack[t.SoftmaxOptions]) -> NDArray[FloatT]: ...
 @overload
 def softmax(logits: ArrayLike, **options: Unpack[t.SoftmaxOptions]) -> NDArray[Any]: ...
-@_quiet
+@_short("softmax_rows")
 def softmax(logits: ArrayLike, *, axis: SupportsIndex = -1, temperature: Number = 1.0,
             out: NDArray[Any] | None = None) -> NDArray[Any]:
     """exp(z - max z) / sum exp(z - max z) over `axis`, z = logits/temperature.
@@ -49,7 +78,7 @@ def softmax(logits: ArrayLike, *, axis: SupportsIndex = -1, temperature: Number 
 def log_softmax(logits: NDArray[FloatT], **options: Unpack[t.SoftmaxOptions]) -> NDArray[FloatT]: ...
 @overload
 def log_softmax(logits: ArrayLike, **options: Unpack[t.SoftmaxOptions]) -> NDArray[Any]: ...
-@_quiet
+@_short("log_softmax_rows")
 def log_softmax(logits: ArrayLike, *, axis: SupportsIndex = -1, temperature: Number = 1.0,
                 out: NDArray[Any] | None = None) -> NDArray[Any]:
     """(z - max z) - log1p(sum of the other exp(z - max z)) over `axis`: exact digits also where p -> 1."""
@@ -60,7 +89,7 @@ def log_softmax(logits: ArrayLike, *, axis: SupportsIndex = -1, temperature: Num
 def logsumexp(logits: NDArray[FloatT], *, axis: SupportsIndex = -1, keepdims: bool = False) -> Rows[FloatT]: ...
 @overload
 def logsumexp(logits: ArrayLike, *, axis: SupportsIndex = -1, keepdims: bool = False) -> Rows[Any]: ...
-@_quiet
+@_short("lse_rows")
 def logsumexp(logits: ArrayLike, *, axis: SupportsIndex = -1, keepdims: bool = False) -> Rows[Any]:
     """log(sum(exp(logits))) over `axis`, in the dtype of the logits; -inf for a row of -inf."""
     problem = check.softmax("lse_rows", logits, axis, 1.0, None)
@@ -100,7 +129,7 @@ def cross_entropy(logits: ArrayLike, labels: Labels, *, reduction: Reduced = "me
 @overload
 def cross_entropy(logits: ArrayLike, labels: Labels, *, reduction: Literal["none"],
                   **options: Unpack[t.Options]) -> Rows[np.float64]: ...
-@_quiet
+@_short("cross_entropy_rows")
 def cross_entropy(logits: ArrayLike, labels: Labels, *, class_weight: ArrayLike | None = None,
                   sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
                   reduction: t.Reduction = "mean", label_smoothing: Number = 0.0, z_loss: Number = 0.0,
@@ -138,7 +167,7 @@ def cross_entropy_and_grad(logits: ArrayLike, labels: Labels, *, reduction: Redu
 @overload
 def cross_entropy_and_grad(logits: ArrayLike, labels: Labels, *, reduction: Literal["none"],
                            **options: Unpack[t.GradOptions]) -> CrossEntropyGrad[Rows[np.float64], Any]: ...
-@_quiet
+@_short("cross_entropy_rows")
 def cross_entropy_and_grad(logits: ArrayLike, labels: Labels, *, class_weight: ArrayLike | None = None,
                            sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
                            reduction: t.Reduction = "mean", label_smoothing: Number = 0.0, z_loss: Number = 0.0,

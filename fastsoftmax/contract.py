@@ -5,6 +5,7 @@ A backend is a module with
     bind(job)  -> run(row0, row1, block0, block1, phase) -> first bad row, or -1
     scan_labels(labels, n_classes, ignore_index, class_weight, sample_weight) -> (bad_row, total_weight)
     SPLITS_CLASSES   whether phases other than ALL are understood
+    short_cut(kernel, defaults, arguments, options)    may be absent: the whole of a small plain call, without the floors between
 
 Conventions: all arrays of a job are carriers (dtypes.py) with the class axis contiguous and any row stride;
 IN arrays are never written; `out` may be `first` itself. Kernels are serial, allocate nothing, raise nothing
@@ -13,6 +14,12 @@ and work without the GIL where the backend can.
 A row is cut into blocks of BLOCK classes. A block's state is (m, s, t, d): its maximum, sum exp(z - z_m), the sum of
 its targets and sum t*(z_m - z). States are folded in float64, in the order of the blocks, whoever computed them,
 so results are bitwise the same for any number of threads.
+
+`short_cut` takes a public function's arguments, with the defaults of its keywords, and gives what the function gives, to the
+bit (a CrossEntropyGrad as a plain tuple); or None, with nothing written, for whatever it does not take: all but logits and
+int64 labels that are exactly ndarrays, C-contiguous, aligned, in native byte order, of one leading shape, the class axis
+last, at most LOGITS_PER_THREAD logits and at least one, `out` absent or exactly `logits`, all labels right, and every option
+but reduction and ignore_index at its default. An int is the first row whose label has gone wrong since it was checked.
 
 kernel                  first       second        writes
 lse_rows                logits                    lse[i] = logsumexp(z[i])
@@ -39,6 +46,10 @@ import numpy as np
 from .dtypes import Dtype
 
 BLOCK = 4096  # classes: 16 KB of float32, so that a block's second reading comes from L1
+# Two threads cost some 30 us to wake, a logit some 0.25 ns to read: below this they do not pay.
+LOGITS_PER_THREAD = 1 << 17
+# A row of this size stays in the L2 cache (1 MB and more on CPUs with AVX-512) between its two passes.
+KEPT_BYTES = 3 << 18
 FINALS = 7  # numbers that a row is written from
 ALL, STATES, FINISH, WRITE = range(4)  # phases: a whole row at once, or its three steps
 
@@ -79,3 +90,8 @@ class Job:
 def n_blocks(n_classes):
     """How many blocks a row of n_classes has."""
     return -(-n_classes // BLOCK)
+
+
+def no_short_cut(kernel, defaults, arguments, options):
+    """The short cut of a backend that has none."""
+    return None

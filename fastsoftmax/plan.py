@@ -3,18 +3,14 @@
 import math
 from dataclasses import dataclass
 
-from .contract import BLOCK, n_blocks
+from .contract import BLOCK, KEPT_BYTES, LOGITS_PER_THREAD, n_blocks
 
-# Two threads cost some 30 us to wake, a logit some 0.25 ns to read: below this they do not pay.
-LOGITS_PER_THREAD = 1 << 17
 # Half a millisecond of work: long against Python's cost for a slice, short against Ctrl-C.
 LOGITS_PER_SLICE = 1 << 20
 # Rows that the kernels cannot read in place are copied this many logits at a time (8 MB of float64).
 STAGED_LOGITS = 1 << 20
 # Outputs of this size would push everything else out of the caches: they go past them.
 STREAMED_BYTES = 1 << 24
-# A row of this size stays in the L2 cache (1 MB and more on CPUs with AVX-512) between its two passes.
-KEPT_BYTES = 3 << 18
 
 
 @dataclass(frozen=True, slots=True)

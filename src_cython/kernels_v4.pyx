@@ -2,4 +2,5 @@
 # The kernels for x86-64 level "v4" (or, as baseline, for any machine).
 include "kernels.pxi"
 include "labels.pxi"
+include "short.pxi"
 include "ceilings.pxi"

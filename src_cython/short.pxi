@@ -1,0 +1,152 @@
+# The short cut: a small plain call from its arguments to its results, with no Problem, Plan or Job on the way.
+
+from cpython.long cimport PyLong_AsLongLongAndOverflow
+
+from numpy import errstate, float64
+
+from fastsoftmax.contract import KEPT_BYTES as _KEPT_BYTES, LOGITS_PER_THREAD as _LOGITS_PER_THREAD
+from fastsoftmax.dtypes import find as _find
+
+cdef extern from "numpy/arrayobject.h":
+    object PyArray_NewLikeArray(cnp.ndarray, cnp.NPY_ORDER, cnp.PyArray_Descr *, int)
+
+cdef Py_ssize_t KEPT_BYTES = _KEPT_BYTES, MOST_LOGITS = _LOGITS_PER_THREAD
+cdef dict _codes_of_dtypes = {}  # filled as they are met: bfloat16 is not imported for it
+cdef tuple _REDUCTIONS = ("none", "mean", "sum")
+cdef tuple _READ = ("out", "reduction", "ignore_index")  # options that are read; all others must be at their defaults
+
+
+def short_cut(kernel, dict defaults, tuple arguments, dict options):
+    """The whole call where it is plain, as contract.py says; None, with nothing written, where it is not."""
+    cdef Task task
+    cdef Py_ssize_t n_rows, bad
+    cdef double total = 0
+    if not are_plain(options, defaults):
+        return None
+    memset(&task, 0, sizeof(Task))
+    task.kernel, task.scale, task.grad_scale = _CODES[kernel], 1, 1
+    logits, out, losses, lse = arguments[0] if arguments else None, options.get("out"), None, None
+    n_rows = take_logits(&task, logits, out)
+    if n_rows == 0 or len(arguments) != (2 if task.kernel == CROSS_ENTROPY else 1):
+        return None
+    reduction = options.get("reduction", defaults.get("reduction"))
+    if task.kernel == CROSS_ENTROPY:
+        ignore_index = options.get("ignore_index", defaults["ignore_index"])
+        if not take_labels(&task, n_rows, logits, arguments[1], reduction, ignore_index, &total):
+            return None
+        losses = one_a_row(logits)
+        task.losses = <double *>data(losses)
+    derive(&task, out is not None and task.n_classes > BLOCK and task.first_stride <= KEPT_BYTES)
+    if task.kernel == CROSS_ENTROPY or task.kernel == LSE:
+        lse = one_a_row(logits)
+        task.lse = <double *>data(lse)
+    if "out" in defaults:
+        out = PyArray_NewLikeArray(logits, cnp.NPY_CORDER, NULL, 0) if out is None else out
+        task.out, task.out_stride = <char *>data(out), task.first_stride
+    with nogil:
+        bad = run(&task, 0, n_rows, 0, task.n_blocks, ALL)
+    if bad >= 0:
+        return bad
+    if task.kernel == LSE:
+        return scalar_if_0d(lse if task.lanes.itemsize == 8 else rounded(lse, logits))
+    if task.kernel != CROSS_ENTROPY:
+        return out
+    loss = scalar_if_0d(losses) if reduction == "none" else float64(reduced(losses, reduction, total))
+    return loss if out is None else (loss, out, scalar_if_0d(lse))
+
+
+cdef bint are_plain(dict options, dict defaults) except -1:
+    """Whether all options exist, and all that are not read are at their defaults, in type and value."""
+    for name, value in options.items():
+        if name not in defaults:
+            return False
+        default = defaults[name]
+        if value is not default and name not in _READ and (type(value) is not type(default) or value != default):
+            return False
+    return True
+
+
+cdef bint is_plain(array) noexcept:
+    """Exactly an ndarray, C-contiguous, aligned and in native byte order."""
+    return cnp.PyArray_CheckExact(array) and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array)
+
+
+cdef Py_ssize_t take_logits(Task *task, logits, out) except -1:
+    """The task's rows; their number, 0 where this is not for the short cut."""
+    cdef Py_ssize_t size
+    if not is_plain(logits) or not (out is None or out is logits and cnp.PyArray_ISWRITEABLE(logits)):
+        return 0
+    size = cnp.PyArray_SIZE(logits)
+    if cnp.PyArray_NDIM(logits) == 0 or not 0 < size <= MOST_LOGITS:
+        return 0
+    dtype = (<cnp.ndarray>logits).dtype
+    code = _codes_of_dtypes.get(dtype)
+    if code is None:
+        row = _find(dtype)
+        if row is None:
+            return 0
+        code = _codes_of_dtypes[dtype] = row.code
+    task.lanes = fs_table[<int>code]
+    task.first = <const char *>cnp.PyArray_DATA(logits)
+    task.n_classes = cnp.PyArray_DIM(logits, cnp.PyArray_NDIM(logits) - 1)
+    task.first_stride = task.n_classes * task.lanes.itemsize
+    return size // task.n_classes
+
+
+cdef bint take_labels(Task *task, Py_ssize_t n_rows, logits, labels, reduction, ignore_index, double *total) except -1:
+    """The task's labels and what follows from them; False where this is not for the short cut, or a label is wrong."""
+    cdef int i, ndim = cnp.PyArray_NDIM(logits) - 1, overflow = 0
+    cdef const char *start
+    if (not is_plain(labels) or cnp.PyArray_TYPE(labels) != cnp.NPY_INT64 or cnp.PyArray_NDIM(labels) != ndim
+            or type(reduction) is not str or reduction not in _REDUCTIONS or type(ignore_index) is not int):
+        return False
+    for i in range(ndim):
+        if cnp.PyArray_DIM(labels, i) != cnp.PyArray_DIM(logits, i):
+            return False
+    start = <const char *>cnp.PyArray_DATA(labels)
+    if start < task.first + n_rows * task.first_stride and task.first < start + n_rows * sizeof(int64_t):
+        return False  # one memory, which may be written
+    task.ignore_index = PyLong_AsLongLongAndOverflow(ignore_index, &overflow)
+    task.labels = <const int64_t *>start
+    if overflow or scan(task.labels, n_rows, task.n_classes, task.ignore_index, NULL, NULL, False, total) >= 0:
+        return False
+    if reduction == "mean":
+        task.grad_scale = 1 / total[0] if total[0] else NAN
+    return True
+
+
+cdef object one_a_row(logits):
+    """A float64 array of the leading shape."""
+    return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(logits) - 1, cnp.PyArray_DIMS(logits), cnp.NPY_DOUBLE, False)
+
+
+cdef object scalar_if_0d(array):
+    return array if cnp.PyArray_NDIM(array) else array[()]
+
+
+cdef object rounded(array, like):
+    with errstate(all="ignore"):  # what underflows is an answer
+        return array.astype((<cnp.ndarray>like).dtype)
+
+
+cdef double reduced(losses, reduction, double total):
+    cdef double loss = pairwise_sum(<const double *>cnp.PyArray_DATA(losses), cnp.PyArray_SIZE(losses))
+    return loss if reduction == "sum" else loss / total if total else NAN
+
+
+cdef double pairwise_sum(const double *x, Py_ssize_t n) noexcept:
+    """The sum in the order of np.add.reduce: eight partial sums over runs of 128, halves above."""
+    cdef Py_ssize_t i, half
+    cdef int j
+    cdef double total = 0
+    cdef double part[8]
+    if n > 128:
+        half = n // 2 - n // 2 % 8
+        return pairwise_sum(x, half) + pairwise_sum(x + half, n - half)
+    for i in range(n - n % 8):
+        part[i % 8] = x[i] if i < 8 else part[i % 8] + x[i]
+    if n >= 8:
+        total = ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]))
+    for i in range(n - n % 8, n):
+        total += x[i]
+    return total
