@@ -310,7 +310,7 @@ def _out(problem: Problem) -> NDArray[Any]:
 def _reduced(problem: Problem, losses: NDArray[np.float64]) -> Rows[np.float64]:
     if problem.reduction == "none":
         return losses.reshape(problem.lead)[()]
-    total = np.sum(losses)
+    total = np.add.reduce(losses)
     if problem.reduction == "sum":
         return total
     if problem.total_weight == 0:

@@ -3,8 +3,7 @@
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, SupportsIndex, TypeAlias, get_args
+from typing import Any, NamedTuple, SupportsIndex, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,7 @@ class LabelError(ValueError, IndexError):
     """A label outside [0, n_classes) that is not ignore_index."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """Arguments that are known to be right. Arrays have the class axis last, `lead` is the shape before it."""
 
     kernel: str
@@ -63,6 +61,8 @@ def _is_masked(value: object) -> bool:
 
 def _as_array(value: object, name: str, remedy: str) -> Array:
     """np.asarray that says which argument it could not read, and loses no mask."""
+    if type(value) is np.ndarray:
+        return value
     if _is_masked(value):
         raise TypeError(f"{name} is a masked array: its mask would be lost; {remedy}")
     try:
@@ -170,22 +170,27 @@ def _overlaps_itself(a: Array) -> bool:
 
 def number(value: Any, name: str, low: float, high: float = math.inf, *, above: bool = False) -> float:
     """A real number in [low, high], or in (low, high] with `above`; never NaN, never an infinity."""
+    x = value if type(value) is float else _as_float(value, name)
+    if not math.isfinite(x) or x < low or x > high or (above and x == low):
+        bracket = "(" if above else "["
+        end = "inf)" if high == math.inf else f"{high:g}]"
+        raise ValueError(f"{name} is {x}, outside {bracket}{low:g}, {end}")
+    return x
+
+
+def _as_float(value: Any, name: str) -> float:
+    """A real number as a float, inf where it is too large for one."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     wrong = TypeError(f"{name} must be a real number, not {type(value).__name__}")
     if isinstance(value, (bool, np.bool_, str, bytes, np.complexfloating, np.ndarray)):
         raise wrong
     try:
-        x = float(value)
+        return float(value)
     except OverflowError:
-        x = math.inf
+        return math.inf
     except (TypeError, ValueError):
         raise wrong from None
-    if not math.isfinite(x) or x < low or x > high or (above and x == low):
-        bracket = "(" if above else "["
-        end = "inf)" if high == math.inf else f"{high:g}]"
-        raise ValueError(f"{name} is {x}, outside {bracket}{low:g}, {end}")
-    return x
 
 
 def _integer(value: Any, name: str) -> int:

@@ -39,7 +39,7 @@ With C = (1-e)*w[y], t[k] = w[k]*e/V (labels) or C = 0, t[k] = w[k]*((1-e)*q[k] 
 A row whose label is ignore_index or whose sample_weight is 0 is inert: losses, lse and dlogits exactly 0.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,8 +60,7 @@ KERNELS = ("lse_rows", "softmax_rows", "log_softmax_rows", "cross_entropy_rows",
 NO_IGNORE = -(2**63)  # an ignore_index that no label can have
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """Everything one kernel needs for its rows. `None` means absent."""
 
     kernel: str

@@ -1,7 +1,7 @@
 """[3] Problem -> Plan: which backend and kernel, how rows and classes are cut, how many threads. Reads no array."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .contract import BLOCK, KEPT_BYTES, LOGITS_PER_THREAD, n_blocks
 
@@ -13,8 +13,7 @@ STAGED_LOGITS = 1 << 20
 STREAMED_BYTES = 1 << 24
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How a problem is computed. `print(plan)` is a bug report."""
 
     backend: str
@@ -37,16 +36,17 @@ def make(problem, backend, splits_classes, n_threads, staged, in_place):
     n_rows, n_classes = math.prod(problem.lead), problem.first.shape[-1]
     blocks = n_blocks(n_classes)
     n_threads = max(1, min(n_threads, n_rows * n_classes // LOGITS_PER_THREAD))
-    few = n_rows < 2 * n_threads and blocks > n_rows
+    few = n_threads > 1 and n_rows < 2 * n_threads and blocks > n_rows
     long = n_classes > 16 * LOGITS_PER_SLICE
     row_bytes = n_classes * problem.dtype.itemsize
     keep_exps = in_place and blocks > 1 and row_bytes <= KEPT_BYTES
     # kept exps round differently, so they must not depend on the number of threads
     split = "classes" if splits_classes and (few or long) and not keep_exps else "rows"
+    shares = 4 * n_threads if n_threads > 1 else 1
     if split == "classes":
-        step = max(1, min(LOGITS_PER_SLICE // BLOCK, -(-blocks // (4 * n_threads))))
+        step = max(1, min(LOGITS_PER_SLICE // BLOCK, -(-blocks // shares)))
     else:
-        step = max(1, min(LOGITS_PER_SLICE // max(1, n_classes), -(-n_rows // (4 * n_threads))))
+        step = max(1, min(LOGITS_PER_SLICE // max(1, n_classes), -(-n_rows // shares)))
     rows = max(1, min(n_rows, STAGED_LOGITS // max(1, n_classes)))
     large = problem.wants_out and n_rows * row_bytes >= STREAMED_BYTES
     return Plan(backend, problem.kernel, problem.dtype.name, n_rows, n_classes, blocks, n_threads, split,

@@ -1,19 +1,19 @@
 """[3] Plan -> filled buffers: binds the job to its backend and hands the slices to the threads."""
 
-from dataclasses import dataclass
+import math
+from typing import NamedTuple
 
 import numpy as np
 
 from . import backends, check, plan, threads
 from .contract import ALL, FINALS, FINISH, STATES, WRITE, Job
-from .dtypes import carrier_view
+from .dtypes import carrier_view, find
 
 TAKES_LOSSES = ("cross_entropy_rows", "soft_cross_entropy_rows", "entropy_rows", "kl_divergence_rows")
 TAKES_LSE = ("cross_entropy_rows", "soft_cross_entropy_rows", "lse_rows")
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
+class Filled(NamedTuple):
     """What a run leaves: per-row results (n_rows,) float64, and the output with its class axis in place."""
 
     plan: plan.Plan
@@ -24,7 +24,7 @@ class Filled:
 
 def _rows(a, row, n_rows):
     """The array as (n_rows, n_classes) where the kernels can read it in place, else None."""
-    if a.dtype.name != row.name or not a.dtype.isnative or not a.flags.aligned:
+    if find(a.dtype) is not row or not a.dtype.isnative or not a.flags.aligned:
         return None
     if a.shape[-1] > 1 and a.strides[-1] != a.itemsize:
         return None
@@ -38,7 +38,7 @@ def _rows(a, row, n_rows):
 
 def execute(problem):
     """Allocate the outputs, then fill them."""
-    row, n_rows = problem.dtype, int(np.prod(problem.lead, dtype=np.int64))
+    row, n_rows = problem.dtype, math.prod(problem.lead)
     out, out_shown = _outputs(problem)
     losses = np.empty(n_rows) if problem.kernel in TAKES_LOSSES else None
     lse = np.empty(n_rows) if problem.kernel in TAKES_LSE else None
@@ -47,7 +47,7 @@ def execute(problem):
     staged = any(a is not None and d is None for a, d in zip(arrays, direct, strict=True))
     name = backends.current()
     backend = backends.load(name)
-    in_place = out is not None and _start(arrays[0]) == _start(out)
+    in_place = problem.out is not None and _start(arrays[0]) == _start(out)
     p = plan.make(problem, name, backend.SPLITS_CLASSES, threads.get_num_threads(), staged, in_place)
     per_row = (problem.labels, problem.sample_weight, problem.dlosses, losses, lse)
     if n_rows == 0 or p.n_classes == 0:
@@ -68,10 +68,15 @@ def _outputs(problem):
     if problem.out is not None:
         return problem.out, problem.out_given
     dtype = problem.first.dtype
-    if dtype.name != problem.dtype.name:
+    if find(dtype) is not problem.dtype:
         dtype = np.dtype(problem.dtype.name)
-    shown = np.empty_like(np.moveaxis(problem.first, -1, problem.axis), dtype=dtype.newbyteorder("="), subok=False)
-    return np.moveaxis(shown, problem.axis, -1), shown
+    shown = np.empty_like(_moved(problem.first, -1, problem.axis), dtype=dtype.newbyteorder("="), subok=False)
+    return _moved(shown, problem.axis, -1), shown
+
+
+def _moved(a, source, destination):
+    """np.moveaxis, which takes 3 us also where nothing moves."""
+    return a if source == destination else np.moveaxis(a, source, destination)
 
 
 def _start(a):
@@ -110,9 +115,7 @@ def _with_states(job, rows, count, blocks):
     cut = {name: a if a is None else a[rows] for name in
            ("first", "second", "out", "labels", "sample_weight", "dlosses", "losses", "lse")
            for a in (getattr(job, name),)}
-    rest = {name: getattr(job, name) for name in ("kernel", "dtype", "class_weight", "scale", "cap", "smoothing",
-                                                  "z_loss", "grad_scale", "ignore_index", "stream", "keep_exps")}
-    return Job(**cut, **rest, states=np.empty((count, blocks, 4)), finals=np.empty((count, FINALS)))
+    return job._replace(**cut, states=np.empty((count, blocks, 4)), finals=np.empty((count, FINALS)))
 
 
 def _run_staged(problem, p, backend, arrays, per_row):

@@ -79,6 +79,8 @@ def each(task, slices, n_threads):
 
     Which thread takes which slice is left to chance: a slice's result must not depend on it.
     """
+    if len(slices) == 1:
+        return task(*slices[0])
     n_threads = min(n_threads, len(slices))
     if n_threads <= 1:
         return _least(task(*s) for s in slices)

@@ -30,9 +30,10 @@ def _checked(labels, n_classes, ignore_index):
 
 
 def _real(array, dtype):
-    """The stored numbers in the dtype they are computed in."""
+    """The stored numbers in the dtype they are computed in, contiguous: a row's sums round by its strides."""
     if array is None:
         return None
+    array = np.ascontiguousarray(array)
     if dtype is BF16:
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array.view(np.float16).astype(np.float32) if dtype is F16 else array
