@@ -38,7 +38,7 @@ def _short(kernel: str) -> Callable[[F], F]:
     """Offer each call to the backend's short cut, which takes what is small and plain, and go the long way otherwise."""
 
     def decorate(function: F) -> F:
-        the_long_way, defaults = _quiet(function), function.__kwdefaults__
+        the_long_way, defaults = _quiet(function), function.__kwdefaults__ or {}
 
         @functools.wraps(function)
         def short_or_long(*arguments: Any, **options: Any) -> Any:

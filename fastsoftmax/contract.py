@@ -5,7 +5,7 @@ A backend is a module with
     bind(job)  -> run(row0, row1, block0, block1, phase) -> first bad row, or -1
     scan_labels(labels, n_classes, ignore_index, class_weight, sample_weight) -> (bad_row, total_weight)
     SPLITS_CLASSES   whether phases other than ALL are understood
-    short_cut(kernel, defaults, arguments, options)    may be absent: the whole of a small plain call, without the floors between
+    short_cut(kernel, defaults, arguments, options) -> the result, None or a bad row; may be absent
 
 Conventions: all arrays of a job are carriers (dtypes.py) with the class axis contiguous and any row stride;
 IN arrays are never written; `out` may be `first` itself. Kernels are serial, allocate nothing, raise nothing
@@ -15,11 +15,12 @@ A row is cut into blocks of BLOCK classes. A block's state is (m, s, t, d): its 
 its targets and sum t*(z_m - z). States are folded in float64, in the order of the blocks, whoever computed them,
 so results are bitwise the same for any number of threads.
 
-`short_cut` takes a public function's arguments, with the defaults of its keywords, and gives what the function gives, to the
-bit (a CrossEntropyGrad as a plain tuple); or None, with nothing written, for whatever it does not take: all but logits and
-int64 labels that are exactly ndarrays, C-contiguous, aligned, in native byte order, of one leading shape, the class axis
-last, at most LOGITS_PER_THREAD logits and at least one, `out` absent or exactly `logits`, all labels right, and every option
-but reduction and ignore_index at its default. An int is the first row whose label has gone wrong since it was checked.
+`short_cut` is the whole of a small plain call, without the floors between: it takes a public function's arguments, with the
+defaults of its keywords, and gives what the function gives, to the bit (a CrossEntropyGrad as a plain tuple). It is None,
+and nothing is written, for all but this: logits and int64 labels that are exactly ndarrays, C-contiguous, aligned, in native
+byte order, of one leading shape, the class axis last; 1 to LOGITS_PER_THREAD logits; `out` absent or exactly `logits`; every
+label right; reduction and ignore_index any string and int that are allowed, every other option at its default.
+An int is the first row whose label has gone wrong since it was checked.
 
 kernel                  first       second        writes
 lse_rows                logits                    lse[i] = logsumexp(z[i])
