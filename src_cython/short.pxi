@@ -10,7 +10,7 @@ from fastsoftmax.dtypes import find as _find
 cdef extern from "numpy/arrayobject.h":
     object PyArray_NewLikeArray(cnp.ndarray, cnp.NPY_ORDER, cnp.PyArray_Descr *, int)
 
-cdef Py_ssize_t KEPT_BYTES = _KEPT_BYTES, MOST_LOGITS = _LOGITS_PER_THREAD
+cdef Py_ssize_t KEPT_BYTES = _KEPT_BYTES, MOST_LOGITS = 2 * _LOGITS_PER_THREAD - 1
 cdef dict _codes_of_dtypes = {}  # filled as they are met: bfloat16 is not imported for it
 cdef tuple _REDUCTIONS = ("none", "mean", "sum")
 cdef tuple _READ = ("out", "reduction", "ignore_index")  # options that are read; all others must be at their defaults

@@ -64,7 +64,7 @@ def test_how_the_work_is_cut(backend, seen, name):
     operation, splits = OPERATIONS[name], backends.load(backend).SPLITS_CLASSES
     with fs.use_num_threads(2):
         for shape, split, n_threads in [((3, 97), "rows", 1), ((64, 20_000), "rows", 2),
-                                        ((1, 500_000), "classes" if splits else "rows", 2)]:
+                                        ((1, 600_000), "classes" if splits else "rows", 2)]:
             plan, jobs = seen.since(lambda s=shape: operation(*inputs_of(name, s, "float32")))
             assert (plan.split, plan.n_threads, plan.staged) == (split, n_threads, False)
             assert all((job.states is not None) == (split == "classes") for job in jobs)

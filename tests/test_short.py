@@ -215,7 +215,7 @@ UNUSUAL_LOGITS = {
     "no classes": lambda x: x[:, :0],
     "0-d": lambda x: x[0, 0].reshape(()),
     "None": lambda x: None,
-    "large": lambda x: np.zeros((4, contract.LOGITS_PER_THREAD // 4 + 1), np.float32),
+    "large": lambda x: np.zeros((4, contract.LOGITS_PER_THREAD // 2), np.float32),
 }
 UNUSUAL_LABELS = {
     "subclass": lambda y: y.view(Sub),
@@ -296,7 +296,8 @@ def test_unusual_options_go_the_long_way(short, name, options):
 
 @pytest.mark.parametrize("call", [
     lambda x, y: fs.softmax(), lambda x, y: fs.softmax(x, y), lambda x, y: fs.softmax(logits=x),
-    lambda x, y: fs.cross_entropy(x), lambda x, y: fs.cross_entropy(x, labels=y), lambda x, y: fs.cross_entropy(x, y, None)])
+    lambda x, y: fs.cross_entropy(x), lambda x, y: fs.cross_entropy(x, labels=y),
+    lambda x, y: fs.cross_entropy(x, y, None)])
 def test_arguments_by_name_and_too_few_or_many_go_the_long_way(short, call):
     check_long(short, lambda: call(*problem()))
 
@@ -380,7 +381,6 @@ def test_other_backends_and_threads(short):
         fs.set_backend(old)
     for n in (1, 7):
         with fs.use_num_threads(n):
-            fs.softmax(np.zeros((2, contract.LOGITS_PER_THREAD // 2), np.float32))
-            assert short.taken
-            fs.softmax(np.zeros((1, contract.LOGITS_PER_THREAD + 1), np.float32))
-            assert not short.taken
+            for n_logits in (2 * contract.LOGITS_PER_THREAD - 1, 2 * contract.LOGITS_PER_THREAD):
+                fs.softmax(np.zeros((1, n_logits), np.float32))
+                assert short.taken == (n_logits % 2 == 1)

@@ -33,7 +33,7 @@ def at_once(tasks):
 
 def test_many_python_threads_at_once(backend):
     """Eight callers with one to seven threads each, every operation, and bad labels in between."""
-    shape = (14, 20_000)
+    shape = (30, 20_000)
     problems = {name: inputs_of(name, shape, "float32") for name in OPERATIONS}
     right = {name: OPERATIONS[name](*inputs) for name, inputs in problems.items()}
     x, labels = problems["cross_entropy"]
@@ -129,7 +129,7 @@ def test_forcing_an_instruction_set_names_what_exists():
 
 def test_threads_that_share_nothing_but_labels(backend):
     """The same labels and weights in many calls: inputs are only read."""
-    x, labels = oracle.problem(14, 20_000)
+    x, labels = oracle.problem(30, 20_000)
     weight = np.random.default_rng(0).random(20_000)
     for a in (labels, weight):
         a.flags.writeable = False
