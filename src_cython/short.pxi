@@ -26,17 +26,18 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options):
     memset(&task, 0, sizeof(Task))
     task.kernel, task.scale, task.grad_scale = _CODES[kernel], 1, 1
     logits, out, losses, lse = arguments[0] if arguments else None, options.get("out"), None, None
-    n_rows = take_logits(&task, logits, out)
-    if n_rows == 0 or len(arguments) != (2 if task.kernel == CROSS_ENTROPY else 1):
+    n_rows = take_logits(&task, logits)
+    if n_rows == 0 or not may_be_written(out, logits) or len(arguments) != (2 if task.kernel == CROSS_ENTROPY else 1):
         return None
     reduction = options.get("reduction", defaults.get("reduction"))
     if task.kernel == CROSS_ENTROPY:
         ignore_index = options.get("ignore_index", defaults["ignore_index"])
-        if not take_labels(&task, n_rows, logits, arguments[1], reduction, ignore_index, &total):
+        if (not take_labels(&task, n_rows, logits, arguments[1], reduction, ignore_index, &total)
+                or out is not None and share_memory(out, arguments[1])):
             return None
         losses = one_a_row(logits)
         task.losses = <double *>data(losses)
-    derive(&task, out is not None and task.n_classes > BLOCK and task.first_stride <= KEPT_BYTES)
+    derive(&task, out is logits and task.n_classes > BLOCK and task.first_stride <= KEPT_BYTES)
     if task.kernel == CROSS_ENTROPY or task.kernel == LSE:
         lse = one_a_row(logits)
         task.lse = <double *>data(lse)
@@ -71,10 +72,10 @@ cdef bint is_plain(array) noexcept:
     return cnp.PyArray_CheckExact(array) and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array)
 
 
-cdef Py_ssize_t take_logits(Task *task, logits, out) except -1:
+cdef Py_ssize_t take_logits(Task *task, logits) except -1:
     """The task's rows; their number, 0 where this is not for the short cut."""
     cdef Py_ssize_t size
-    if not is_plain(logits) or not (out is None or out is logits and cnp.PyArray_ISWRITEABLE(logits)):
+    if not is_plain(logits):
         return 0
     size = cnp.PyArray_SIZE(logits)
     if cnp.PyArray_NDIM(logits) == 0 or not 0 < size <= MOST_LOGITS:
@@ -95,24 +96,43 @@ cdef Py_ssize_t take_logits(Task *task, logits, out) except -1:
 
 cdef bint take_labels(Task *task, Py_ssize_t n_rows, logits, labels, reduction, ignore_index, double *total) except -1:
     """The task's labels and what follows from them; False where this is not for the short cut, or a label is wrong."""
-    cdef int i, ndim = cnp.PyArray_NDIM(logits) - 1, overflow = 0
-    cdef const char *start
-    if (not is_plain(labels) or cnp.PyArray_TYPE(labels) != cnp.NPY_INT64 or cnp.PyArray_NDIM(labels) != ndim
+    cdef int overflow = 0
+    if (not is_plain(labels) or cnp.PyArray_TYPE(labels) != cnp.NPY_INT64 or not have_shape(labels, logits, 1)
             or type(reduction) is not str or reduction not in _REDUCTIONS or type(ignore_index) is not int):
         return False
-    for i in range(ndim):
-        if cnp.PyArray_DIM(labels, i) != cnp.PyArray_DIM(logits, i):
-            return False
-    start = <const char *>cnp.PyArray_DATA(labels)
-    if start < task.first + n_rows * task.first_stride and task.first < start + n_rows * sizeof(int64_t):
-        return False  # one memory, which may be written
     task.ignore_index = PyLong_AsLongLongAndOverflow(ignore_index, &overflow)
-    task.labels = <const int64_t *>start
+    task.labels = <const int64_t *>cnp.PyArray_DATA(labels)
     if overflow or scan(task.labels, n_rows, task.n_classes, task.ignore_index, NULL, NULL, False, total) >= 0:
         return False
     if reduction == "mean":
         task.grad_scale = 1 / total[0] if total[0] else NAN
     return True
+
+
+cdef bint may_be_written(out, logits) noexcept:
+    """None, the logits themselves, or an array like them in memory of its own."""
+    if out is None or out is logits:
+        return out is None or cnp.PyArray_ISWRITEABLE(logits)
+    return (is_plain(out) and cnp.PyArray_ISWRITEABLE(out) and cnp.PyArray_DESCR(out) is cnp.PyArray_DESCR(logits)
+            and have_shape(out, logits, 0) and not share_memory(out, logits))
+
+
+cdef bint have_shape(array, logits, int less) noexcept:
+    """Whether the array has the shape of the logits, less so many axes at its end."""
+    cdef int i, ndim = cnp.PyArray_NDIM(logits) - less
+    if cnp.PyArray_NDIM(array) != ndim:
+        return False
+    for i in range(ndim):
+        if cnp.PyArray_DIM(array, i) != cnp.PyArray_DIM(logits, i):
+            return False
+    return True
+
+
+cdef bint share_memory(a, b) noexcept:
+    """Whether two contiguous arrays have a byte in common."""
+    cdef const char *start_a = <const char *>cnp.PyArray_DATA(a)
+    cdef const char *start_b = <const char *>cnp.PyArray_DATA(b)
+    return start_a < start_b + cnp.PyArray_NBYTES(b) and start_b < start_a + cnp.PyArray_NBYTES(a)
 
 
 cdef object one_a_row(logits):

@@ -96,8 +96,14 @@ def check_every_way(short, name, x, labels):
                 results.append((mine, CALLS[name](mine, labels, out=mine, **o)))
                 return results[-1][1]
 
+            def elsewhere(o=options, results=results):
+                out = np.empty_like(x)
+                results.append((out, CALLS[name](x, labels, out=out, **o)))
+                return results[-1][1]
+
             short.check_same(in_place)
-            assert all((got.dlogits if name in LABELLED else got) is mine for mine, got in results)
+            short.check_same(elsewhere)
+            assert all((got.dlogits if name in LABELLED else got) is out for out, got in results)
 
 
 @each_call
@@ -303,10 +309,11 @@ def test_arguments_by_name_and_too_few_or_many_go_the_long_way(short, call):
 
 
 @pytest.mark.parametrize("name", IN_PLACE)
-def test_only_the_logits_themselves_are_written_in_place(short, name):
+def test_unusual_outputs_go_the_long_way(short, name):
     x, labels = problem()
-    for out in (np.empty_like, lambda x: x[:], lambda x: x.view(Sub), lambda x: x[::-1], lambda x: x[:2],
-                lambda x: x.astype(float), np.ndarray.tolist):
+    for out in (lambda x: x[:], lambda x: x.view(Sub), lambda x: x[::-1], lambda x: x[:2], lambda x: x.astype(float),
+                np.ndarray.tolist, np.asfortranarray, lambda x: x.astype(">f4"), lambda x: x.reshape(2, 2, 10).copy(),
+                lambda x: x.reshape(-1), read_only, unaligned, np.ma.masked_array, lambda x: x.copy()[:, ::-1]):
         def elsewhere(out=out):
             mine = x.copy()
             return CALLS[name](mine, labels, out=out(mine))
@@ -327,8 +334,19 @@ def test_a_wrong_label_leaves_everything_as_it_was(short):
 def test_labels_in_the_memory_that_is_written(short):
     memory = np.zeros(40)
     labels = memory.view(np.int64)[36:]
-    x = memory.reshape(4, 10)
-    checks.check_refused(lambda: fs.cross_entropy_and_grad(x, labels, out=x), ValueError, "out overlaps labels", x)
+    out = memory.reshape(4, 10)
+    for x in (out, np.zeros((4, 10))):
+        checks.check_refused(lambda x=x: fs.cross_entropy_and_grad(x, labels, out=out), ValueError, "overlaps labels", out)
+        assert short.taken is False
+
+
+def test_outputs_that_begin_where_the_logits_end(short):
+    """They may touch, and not overlap."""
+    memory = np.zeros(80)
+    x, out = memory[:40].reshape(4, 10), memory[40:].reshape(4, 10)
+    short.check_same(lambda: fs.softmax(x, out=out))
+    out = memory[39:79].reshape(4, 10)
+    checks.check_refused(lambda: fs.softmax(x, out=out), ValueError, "out overlaps logits", out)
     assert short.taken is False
 
 

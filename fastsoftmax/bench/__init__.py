@@ -101,6 +101,7 @@ class _Run:
         sweeps.threads(found.setdefault("threads", {}), case, self.contenders, tell=tell, **self.how)
         few = [r for r in self.contenders if r.ours or r.name in sweeps.DTYPE_RIVALS]
         sweeps.dtypes(found.setdefault("dtypes", {}), case, few, tell=tell, **self.how)
+        sweeps.small_call(found.setdefault("small_call", {}), self.contenders, tell=tell, **self.how)
         sweeps.first_call(found.setdefault("first_call", {}), self.contenders, tell)
 
     def grid(self, stop):

@@ -19,7 +19,7 @@ from .cases import DTYPES, OPERATIONS, Case, make
 from .ceilings import Ceilings
 from .measure import set_up
 from .rivals import Call
-from .rounds import interleaved, summary
+from .rounds import Timed, interleaved, summary
 
 SCALED = OPERATIONS["gradient-in-place"]
 DTYPE_RIVALS = ("indices", "torch")  # that take part in the dtypes' sweep
@@ -89,6 +89,30 @@ def dtypes(sweep, case, rivals, *, rounds, seed, tell):
         *_, taken = interleaved(cells, rounds, lambda text, o=operation: tell(f"{o.label} in each dtype: {text}"))
         sweep["operations"].append({"name": operation.name, "label": operation.label, "entries": [
             e | summary(taken[e["name"], e["dtype"]]) for e in entries]})
+
+
+SMALL = Case("small", 4, 10)
+SMALL_CALLS = {  # each as plain as can be: what is measured is what a call costs before the first logit
+    "softmax": lambda x, labels: fs.softmax(x),
+    "log_softmax": lambda x, labels: fs.log_softmax(x),
+    "logsumexp": lambda x, labels: fs.logsumexp(x),
+    "loss": fs.cross_entropy,
+    "loss+gradient": fs.cross_entropy_and_grad,
+    "loss+gradient in place": lambda x, labels: fs.cross_entropy_and_grad(x, labels, out=x),
+}
+
+
+def small_call(sweep, rivals, *, rounds, seed, tell):
+    """Microseconds of a call on 4 x 10 logits, on each of our backends: {"lines": {label: {call: us}}}."""
+    inputs, cells = make(SMALL, SCALED, seed), {}
+    for rival in rivals:
+        for name, call in SMALL_CALLS.items() if rival.ours and not rival.absent else ():
+            cells[rival.label, name] = Timed(lambda c=call: c(inputs.x, inputs.labels),
+                                             context=lambda n=rival.name: fs.use_backend(n))
+    *_, taken = interleaved(cells, rounds, lambda text: tell(f"small calls: {text}"))
+    sweep |= {"description": SMALL.describe(), "lines": {}}
+    for (label, name), seconds in taken.items():
+        sweep["lines"].setdefault(label, {})[name] = 1e6 * float(np.median(seconds))
 
 
 FIRST_CALL = """

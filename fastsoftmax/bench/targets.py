@@ -12,6 +12,7 @@ NUMBA_OVER_CYTHON = 1.15
 DTYPE_GAIN = {"bfloat16": 1.7, "float64": 1 / 2.2}  # how many times faster than float32
 ONE_ROW_GAIN = 1.7  # of two threads over one
 NUMBA_FIRST_CALL = 0.5  # seconds, cached
+SMALL_CALL = 6.0  # microseconds
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def _targets(results):
     yield Target("Cython, loss of one row of 1,000,000: times faster on 2 threads", ONE_ROW_GAIN, _one_row_gain)
     yield Target("Numba, first call in a new process, cached: seconds", NUMBA_FIRST_CALL,
                  lambda r: (_sweep(r, "first_call") or {}).get("fastsoftmax, Numba"), at_most=True)
+    yield Target("Cython, a small call, the slowest of its operations: microseconds", SMALL_CALL, _small_call, at_most=True)
     yield Target("worst cell of the grid: times our time", 1.0,
                  lambda r: ((r.get("grid") or {}).get("worst") or {}).get("ratio"))
 
@@ -88,6 +90,10 @@ def _dtype_gain(results, dtype, operation):
         if o["name"] == operation and dtype in ms and "float32" in ms:
             return ms["float32"] / ms[dtype]
     return None
+
+
+def _small_call(results):
+    return max((_sweep(results, "small_call") or {}).get("lines", {}).get("fastsoftmax, Cython", {}).values(), default=None)
 
 
 def _one_row_gain(results):

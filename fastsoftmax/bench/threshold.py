@@ -41,7 +41,8 @@ def measure(name, rows=ROWS, rounds=ROUNDS):
     for n_rows in rows:
         inputs = make(Case(f"{n_rows}", n_rows, CLASSES), OPERATIONS[name], 0)
         for n_threads, options in ((1, {}), (2, {"axis": 1})):
-            timed[n_rows, n_threads] = Timed(lambda i=inputs, o=options: CALLS[name](i, o), context=lambda n=n_threads: on(n))
+            timed[n_rows, n_threads] = Timed(lambda i=inputs, o=options: CALLS[name](i, o),
+                                             context=lambda n=n_threads: on(n))
     *_, taken = interleaved(timed, rounds)
     micros = {key: 1e6 * float(np.median(seconds)) for key, seconds in taken.items()}
     return [(n_rows * CLASSES, micros[n_rows, 1], micros[n_rows, 2]) for n_rows in rows]
