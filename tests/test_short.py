@@ -7,6 +7,7 @@ import checks
 import ml_dtypes
 import numpy as np
 import pytest
+from layouts import read_only, unaligned
 from operations import DTYPES, dtype_of
 from test_run import builds
 
@@ -179,12 +180,6 @@ def test_defaults_may_be_written_out(short):
     short.check_same(lambda: fs.cross_entropy_and_grad(x, labels, **options))
 
 
-def read_only(a):
-    a = a.copy()
-    a.flags.writeable = False
-    return a
-
-
 def test_read_only_inputs_are_plain(short):
     x, labels = map(read_only, problem())
     for name in CALLS:
@@ -193,12 +188,6 @@ def test_read_only_inputs_are_plain(short):
 
 class Sub(np.ndarray):
     pass
-
-
-def unaligned(a):
-    memory = np.zeros(a.nbytes + 1, np.uint8)
-    memory[1:] = np.frombuffer(a.tobytes(), np.uint8)
-    return memory[1:].view(a.dtype).reshape(a.shape)
 
 
 UNUSUAL_LOGITS = {
