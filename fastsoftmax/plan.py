@@ -9,8 +9,10 @@ from .contract import BLOCK, n_blocks
 LOGITS_PER_THREAD = 1 << 17
 # Half a millisecond of work: long against Python's cost for a slice, short against Ctrl-C.
 LOGITS_PER_SLICE = 1 << 20
-# Rows that the kernels cannot read in place are copied this many logits at a time (8 MB of float64).
-STAGED_LOGITS = 1 << 20
+# Rows that the kernels cannot read in place are copied this many bytes at a time: with their results, as the L2 cache holds.
+STAGED_BYTES = 1 << 20
+# Of rows that lie side by side, as many are read together as a cache line holds.
+LINE_BYTES = 64
 # Outputs of this size would push everything else out of the caches: they go past them.
 STREAMED_BYTES = 1 << 24
 # A row of this size stays in the L2 cache (1 MB and more on CPUs with AVX-512) between its two passes.
@@ -30,28 +32,32 @@ class Plan:
     n_threads: int
     split: str  # "rows", or "classes" where rows are few and long
     step: int  # rows, or blocks of classes, in one slice
+    group: int  # rows that a kernel reads together: more than one where they lie side by side
+    tiled: bool  # whether the class axis is contiguous in some array only after the kernel's own copying
     staged: bool  # whether rows are copied, a few at a time, to where kernels can read them
     staged_rows: int
     stream: bool  # whether the output goes past the caches
     keep_exps: bool  # whether rows hold their exps in place, which saves the second exp
 
 
-def make(problem, backend, splits_classes, n_threads, staged, in_place):
-    """The plan for a problem on a backend."""
+def make(problem, backend, splits_classes, n_threads, inner, staged, in_place):
+    """The plan for a problem on a backend; `inner` rows lie side by side in memory, 0 where classes do."""
     n_rows, n_classes = math.prod(problem.lead), problem.first.shape[-1]
-    blocks = n_blocks(n_classes)
+    blocks, tiled, itemsize = n_blocks(n_classes), inner > 0, problem.dtype.itemsize
+    group = max(1, min(inner, LINE_BYTES // itemsize))
     n_threads = max(1, min(n_threads, n_rows * n_classes // LOGITS_PER_THREAD))
-    few = n_rows < 2 * n_threads and blocks > n_rows
-    long = n_classes > 16 * LOGITS_PER_SLICE
-    row_bytes = n_classes * problem.dtype.itemsize
-    keep_exps = in_place and blocks > 1 and row_bytes <= KEPT_BYTES
+    few = n_rows < 2 * n_threads * group and blocks * group > n_rows
+    long = n_classes * group > 16 * LOGITS_PER_SLICE
+    row_bytes = n_classes * itemsize
+    keep_exps = in_place and not tiled and not staged and blocks > 1 and row_bytes <= KEPT_BYTES
     # kept exps round differently, so they must not depend on the number of threads
     split = "classes" if splits_classes and (few or long) and not keep_exps else "rows"
     if split == "classes":
-        step = max(1, min(LOGITS_PER_SLICE // BLOCK, -(-blocks // (4 * n_threads))))
+        step = max(1, min(LOGITS_PER_SLICE // BLOCK // group, -(-blocks // (4 * n_threads))))
     else:
         step = max(1, min(LOGITS_PER_SLICE // max(1, n_classes), -(-n_rows // (4 * n_threads))))
-    rows = max(1, min(n_rows, STAGED_LOGITS // max(1, n_classes)))
+        step = -(-step // group) * group
+    rows = max(1, min(n_rows, STAGED_BYTES // max(1, row_bytes)))
     large = problem.wants_out and n_rows * row_bytes >= STREAMED_BYTES
     return Plan(backend, problem.kernel, problem.dtype.name, n_rows, n_classes, blocks, n_threads, split,
-                step, staged, rows, large and not staged and not in_place, keep_exps)
+                step, group, tiled, staged, rows, large and not staged and not in_place, keep_exps)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import backends, check, plan, threads
-from .contract import ALL, FINALS, FINISH, STATES, WRITE, Job
+from .contract import ALL, FINALS, FINISH, PARTS, STATES, WRITE, Job
 from .dtypes import carrier_view
 
 TAKES_LOSSES = ("cross_entropy_rows", "soft_cross_entropy_rows", "entropy_rows", "kl_divergence_rows")
@@ -36,6 +36,34 @@ def _rows(a, row, n_rows):
         return None
 
 
+def _side_by_side(a, row):
+    """The array as (n_outer, n_classes, inner), `inner` rows side by side, where the kernels can read it so, else None."""
+    if a.dtype.name != row.name or not a.dtype.isnative or not a.flags.aligned:
+        return None
+    inner, split = 1, a.ndim - 1
+    while split and a.strides[split - 1] == inner * a.itemsize:
+        split -= 1
+        inner *= a.shape[split]
+    try:
+        return carrier_view(np.moveaxis(a, -1, split).reshape((-1, a.shape[-1], inner), copy=False), row)
+    except ValueError:
+        return None
+
+
+def _views(arrays, row, n_rows, tiles):
+    """(the arrays as the kernels take them, how many rows lie side by side or 0, whether rows must be copied instead)."""
+    views = [None if a is None else _rows(a, row, n_rows) for a in arrays]
+    odd = [a is not None and v is None for a, v in zip(arrays, views, strict=True)]
+    if not any(odd):
+        return views, 0, False
+    if tiles and n_rows:
+        views = [_side_by_side(a, row) if o else v for a, v, o in zip(arrays, views, odd, strict=True)]
+        inner = {None if v is None else v.shape[2] for v, o in zip(views, odd, strict=True) if o}
+        if None not in inner and len(inner) == 1:
+            return views, *inner, False
+    return None, 0, True
+
+
 def execute(problem):
     """Allocate the outputs, then fill them."""
     row, n_rows = problem.dtype, int(np.prod(problem.lead, dtype=np.int64))
@@ -43,19 +71,18 @@ def execute(problem):
     losses = np.empty(n_rows) if problem.kernel in TAKES_LOSSES else None
     lse = np.empty(n_rows) if problem.kernel in TAKES_LSE else None
     arrays = [problem.first, problem.second, out]
-    direct = [None if a is None else _rows(a, row, n_rows) for a in arrays]
-    staged = any(a is not None and d is None for a, d in zip(arrays, direct, strict=True))
     name = backends.current()
     backend = backends.load(name)
+    views, inner, staged = _views(arrays, row, n_rows, backend.TILES)
     in_place = out is not None and _start(arrays[0]) == _start(out)
-    p = plan.make(problem, name, backend.SPLITS_CLASSES, threads.get_num_threads(), staged, in_place)
+    p = plan.make(problem, name, backend.SPLITS_CLASSES, threads.get_num_threads(), inner, staged, in_place)
     per_row = (problem.labels, problem.sample_weight, problem.dlosses, losses, lse)
     if n_rows == 0 or p.n_classes == 0:
         bad = -1
     elif staged:
         bad = _run_staged(problem, p, backend, arrays, per_row)
     else:
-        bad = _run(_job(problem, p, *direct, *per_row), p, backend, n_rows)
+        bad = _run(_job(problem, p, *views, *per_row), p, backend, n_rows, inner)
     if bad >= 0:  # the label was right when it was checked: another thread has changed it since
         raise check.label_error(problem.labels, bad, problem.lead, p.n_classes, problem.ignore_index)
     return Filled(p, losses, lse, out_shown)
@@ -84,17 +111,26 @@ def _job(problem, p, first, second, out, labels, sample_weight, dlosses, losses,
                problem.grad_scale, problem.ignore_index, stream=p.stream, keep_exps=p.keep_exps)
 
 
-def _run(job, p, backend, n_rows):
+def _cuts(n_rows, inner, step):
+    """(first row, row behind) of `step` rows at a time, which lie in one outer row, or else are whole ones."""
+    whole = max(1, inner, step // max(1, inner) * inner)
+    for base in range(0, n_rows, whole) if inner else (0,):
+        end = min(base + whole, n_rows) if inner else n_rows
+        for start in range(base, end, step):
+            yield start, min(start + step, end)
+
+
+def _run(job, p, backend, n_rows, inner):
     """All rows of a job, cut as planned."""
     if p.split == "rows":
         run = backend.bind(job)
-        slices = [(i, min(i + p.step, n_rows), 0, p.n_blocks, ALL) for i in range(0, n_rows, p.step)]
+        slices = [(*rows, 0, p.n_blocks, ALL) for rows in _cuts(n_rows, inner, p.step)]
         return threads.each(run, slices, p.n_threads)
     # rows a few at a time, so that the states stay small however many long rows there are
-    for start in range(0, n_rows, 64):
-        count = min(64, n_rows - start)
-        run = backend.bind(_with_states(job, slice(start, start + count), count, p.n_blocks))
-        cuts = [(i, i + 1, b, min(b + p.step, p.n_blocks)) for i in range(count)
+    for start, stop in _cuts(n_rows, inner, 64):
+        count = stop - start
+        run = backend.bind(_with_states(job, slice(start, stop), count, p.n_blocks))
+        cuts = [(*rows, b, min(b + p.step, p.n_blocks)) for rows in _cuts(count, min(inner, count), p.group)
                 for b in range(0, p.n_blocks, p.step)]
         threads.each(run, [(*c, STATES) for c in cuts], p.n_threads)
         bad = run(0, count, 0, p.n_blocks, FINISH)
@@ -106,13 +142,23 @@ def _run(job, p, backend, n_rows):
     return -1
 
 
+def _part(a, rows):
+    """Rows of an array; where they lie side by side, all of one outer row or whole ones."""
+    if a is None or a.ndim < 3:
+        return a if a is None else a[rows]
+    outer, at = divmod(rows.start, a.shape[2])
+    count = rows.stop - rows.start
+    if count < a.shape[2]:
+        return a[outer:outer + 1, :, at:at + count]
+    return a[outer:outer + count // a.shape[2]]
+
+
 def _with_states(job, rows, count, blocks):
-    cut = {name: a if a is None else a[rows] for name in
-           ("first", "second", "out", "labels", "sample_weight", "dlosses", "losses", "lse")
-           for a in (getattr(job, name),)}
+    cut = {name: _part(getattr(job, name), rows) for name in
+           ("first", "second", "out", "labels", "sample_weight", "dlosses", "losses", "lse")}
     rest = {name: getattr(job, name) for name in ("kernel", "dtype", "class_weight", "scale", "cap", "smoothing",
                                                   "z_loss", "grad_scale", "ignore_index", "stream", "keep_exps")}
-    return Job(**cut, **rest, states=np.empty((count, blocks, 4)), finals=np.empty((count, FINALS)))
+    return Job(**cut, **rest, states=np.empty((count, blocks, PARTS)), finals=np.empty((count, FINALS)))
 
 
 def _run_staged(problem, p, backend, arrays, per_row):
@@ -128,7 +174,7 @@ def _run_staged(problem, p, backend, arrays, per_row):
                 s[:count] = a[rows]
         views = [None if s is None else carrier_view(s[:count], row) for s in scratch]
         cut = [None if a is None else a[start:start + count] for a in per_row]
-        bad = _run(_job(problem, p, *views, *cut), p, backend, count)
+        bad = _run(_job(problem, p, *views, *cut), p, backend, count, 0)
         if bad >= 0:
             return start + bad
         if arrays[2] is not None:

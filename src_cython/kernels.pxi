@@ -13,6 +13,7 @@ cnp.import_array()
 
 cdef enum:
     FINALS = 7  # doubles a row in Job.finals
+    PARTS = 5  # doubles a block in Job.states
     KEPT_BLOCKS = 256  # blocks of a row whose exps can be kept in place
 cdef double LOG2E = 1.44269504088896340736
 
@@ -22,9 +23,9 @@ cdef enum Phase:
 cdef enum Kernel:
     LSE, SOFTMAX, LOG_SOFTMAX, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, SOFTMAX_GRAD, LOG_SOFTMAX_GRAD, ENTROPY, KL
 
-from fastsoftmax.contract import BLOCK as _BLOCK, FINALS as _FINALS, KERNELS as _KERNELS
+from fastsoftmax.contract import BLOCK as _BLOCK, FINALS as _FINALS, KERNELS as _KERNELS, PARTS as _PARTS
 _CODES = {name: code for code, name in enumerate(_KERNELS)}
-if _BLOCK != BLOCK or _FINALS * sizeof(double) != sizeof(Final):
+if _BLOCK != BLOCK or _FINALS * sizeof(double) != sizeof(Final) or _PARTS != PARTS:
     raise ImportError("the compiled kernels are of another version: reinstall fastsoftmax")
 
 # what a block, or any run of blocks, is known by
@@ -34,6 +35,7 @@ cdef struct State:
     double other   # the same of all other blocks
     double t       # sum of targets, in units of Task.unit
     double d       # sum of targets*(z_m - z), likewise
+    double alone   # s without one maximum, to relative accuracy, where s + other < 2
     Py_ssize_t best  # which block holds the maximum
 
 # what the writing pass of a row needs
@@ -62,6 +64,8 @@ cdef struct Task:
     double *states
     double *finals
     Py_ssize_t n_classes, n_blocks, first_stride, second_stride, out_stride
+    # of arrays whose rows lie side by side, `inner` of them: class strides (else 0); the strides above are of `inner` rows
+    Py_ssize_t inner, first_class, second_class, out_class
     double scale, log2e, cap, smoothing, z_loss, grad_scale
     double keep, smooth   # t[k] = w[k]*(keep*q[k] + smooth)
     double unit   # smooth where all targets have it as a factor: a sum of ones is exact, one of V times e/V is not
@@ -72,10 +76,11 @@ cdef struct Task:
 include "rows.pxi"
 include "softmax.pxi"
 include "sums.pxi"
+include "tiles.pxi"
 
 
-cdef Py_ssize_t run(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1,
-                    int phase) noexcept nogil:
+cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1,
+                         int phase) noexcept nogil:
     cdef Py_ssize_t i
     cdef int64_t y = 0
     cdef Final before  # the row that is written while the next one is read: memory does both at once
@@ -89,7 +94,7 @@ cdef Py_ssize_t run(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_ssize
         elif task.labels != NULL and not 0 <= y < task.n_classes:
             return i
         elif phase == STATES:
-            states_of(task, i, block0, block1)
+            states_of(task, i, y, block0, block1)
         elif task.kernel > SOFT_CROSS_ENTROPY:
             sum_row(task, i, block0, block1, phase)
         elif phase != ALL:
@@ -113,13 +118,18 @@ cdef void inert_row(const Task *task, Py_ssize_t i, Py_ssize_t block0, Py_ssize_
                (min(task.n_classes, block1 * BLOCK) - block0 * BLOCK) * task.lanes.itemsize)
 
 
-cdef void states_of(const Task *task, Py_ssize_t i, Py_ssize_t block0, Py_ssize_t block1) noexcept nogil:
+cdef void states_of(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t block0, Py_ssize_t block1) noexcept nogil:
     cdef Py_ssize_t b
+    cdef State state
+    if task.labels != NULL and block0 * BLOCK <= y < block1 * BLOCK:
+        (<Final *>task.finals)[i].x_y = logit(task, i, y)
     for b in range(block0, block1):
         if task.kernel <= SOFT_CROSS_ENTROPY:
-            put_state(task, i, b, block_state(task, i, b, NULL))
+            state = block_state(task, i, b, NULL)
+            single_out(task, i, &state)
+            put_state(task, i, b, state)
         else:
-            task.states[(i * task.n_blocks + b) * 4] = block_sum(task, i, b)
+            task.states[(i * task.n_blocks + b) * PARTS] = block_sum(task, i, b)
 
 
 cdef void derive(Task *task, bint keep_exps) noexcept nogil:
@@ -140,25 +150,44 @@ cdef inline void *data(array) except? NULL:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
+cdef inline Py_ssize_t row_stride(array) except? -1:
+    return 0 if array is None else cnp.PyArray_STRIDE(<cnp.ndarray>array, 0)
+
+
+cdef inline Py_ssize_t class_stride(array) except? -1:
+    """Of an array (n_outer, n_classes, inner), else 0."""
+    return 0 if array is None or (<cnp.ndarray>array).ndim == 2 else cnp.PyArray_STRIDE(<cnp.ndarray>array, 1)
+
+
+cdef Py_ssize_t inner_of(job) except -1:
+    """How many rows lie side by side, 0 where none do."""
+    for array in (job.first, job.second, job.out):
+        if array is not None and array.ndim == 3:
+            return array.shape[2]
+    return 0
+
+
 @cython.final
 cdef class Bound:
-    """A job as a task. The arrays are kept alive by `job`."""
+    """A job as a task. The arrays are kept alive by `job`; `rooms` are those that no call is using now."""
     cdef object job
+    cdef list rooms
     cdef Task task
 
     def __init__(self, job):
         cdef cnp.ndarray first = job.first
         cdef Task *task = &self.task
-        self.job = job
+        self.job, self.rooms = job, []
         task.kernel = _CODES[job.kernel]
         task.lanes = fs_table[job.dtype.code]
         task.first = <const char *>cnp.PyArray_DATA(first)
         task.n_classes = cnp.PyArray_DIM(first, 1)
-        task.first_stride = cnp.PyArray_STRIDE(first, 0)
         task.second = <const char *>data(job.second)
-        task.second_stride = 0 if job.second is None else cnp.PyArray_STRIDE(job.second, 0)
         task.out = <char *>data(job.out)
-        task.out_stride = 0 if job.out is None else cnp.PyArray_STRIDE(job.out, 0)
+        task.first_stride, task.first_class = row_stride(first), class_stride(first)
+        task.second_stride, task.second_class = row_stride(job.second), class_stride(job.second)
+        task.out_stride, task.out_class = row_stride(job.out), class_stride(job.out)
+        task.inner = inner_of(job)
         task.labels = <const int64_t *>data(job.labels)
         task.class_weight = <const char *>data(job.class_weight)
         task.sample_weight = <const double *>data(job.sample_weight)
@@ -174,8 +203,23 @@ cdef class Bound:
 
     def __call__(self, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1, int phase):
         cdef Py_ssize_t bad
+        if self.task.inner:
+            return self.tiled(row0, row1, block0, block1, phase)
         with nogil:
-            bad = run(&self.task, row0, row1, block0, block1, phase)
+            bad = run_rows(&self.task, row0, row1, block0, block1, phase)
+        return bad
+
+    cdef tiled(self, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1, int phase):
+        cdef Py_ssize_t bad
+        cdef char *memory
+        try:
+            room = self.rooms.pop()
+        except IndexError:  # one for each thread that calls at once
+            room = bytearray(room_bytes(&self.task))
+        memory = room
+        with nogil:
+            bad = run_groups(&self.task, memory, row0, row1, block0, block1, phase)
+        self.rooms.append(room)
         return bad
 
 
