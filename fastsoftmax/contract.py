@@ -77,6 +77,7 @@ class Job:
     states: np.ndarray | None = None  # (n_rows, n_blocks, PARTS) float64, with phases only
     finals: np.ndarray | None = None  # (n_rows, FINALS) float64, with phases only
     stream: bool = False  # whether out is best written past the caches: large, and not read soon
+    group: int = 1  # rows that are computed together where they lie side by side
     keep_exps: bool = False  # whether a row in place may hold its exps meanwhile: out is first, and a row fits the L2 cache
 
 

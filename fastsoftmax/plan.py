@@ -11,8 +11,10 @@ LOGITS_PER_THREAD = 1 << 17
 LOGITS_PER_SLICE = 1 << 20
 # Rows that the kernels cannot read in place are copied this many bytes at a time: with their results, as the L2 cache holds.
 STAGED_BYTES = 1 << 20
-# Of rows that lie side by side, as many are read together as a cache line holds.
+# Of rows that lie side by side, as many are read together as a cache line holds,
 LINE_BYTES = 64
+# or all of them, memory in order, where a block of them (4096 times this much) stays in the L3 cache.
+BAND_BYTES = 1 << 11
 # Outputs of this size would push everything else out of the caches: they go past them.
 STREAMED_BYTES = 1 << 24
 # A row of this size stays in the L2 cache (1 MB and more on CPUs with AVX-512) between its two passes.
@@ -40,12 +42,14 @@ class Plan:
     keep_exps: bool  # whether rows hold their exps in place, which saves the second exp
 
 
-def make(problem, backend, splits_classes, n_threads, inner, staged, in_place):
-    """The plan for a problem on a backend; `inner` rows lie side by side in memory, 0 where classes do."""
+def make(problem, backend, splits_classes, n_threads, inner, packed, staged, in_place):
+    """The plan for a problem on a backend; `inner` rows lie side by side in memory (0: classes do), `packed` if nothing else."""
     n_rows, n_classes = math.prod(problem.lead), problem.first.shape[-1]
     blocks, tiled, itemsize = n_blocks(n_classes), inner > 0, problem.dtype.itemsize
-    group = max(1, min(inner, LINE_BYTES // itemsize))
     n_threads = max(1, min(n_threads, n_rows * n_classes // LOGITS_PER_THREAD))
+    group = max(1, min(inner, LINE_BYTES // itemsize))
+    if packed and inner * itemsize <= BAND_BYTES and max(blocks, n_rows // max(1, inner)) >= 4 * n_threads:
+        group = inner
     few = n_rows < 2 * n_threads * group and blocks * group > n_rows
     long = n_classes * group > 16 * LOGITS_PER_SLICE
     row_bytes = n_classes * itemsize
@@ -60,4 +64,4 @@ def make(problem, backend, splits_classes, n_threads, inner, staged, in_place):
     rows = max(1, min(n_rows, STAGED_BYTES // max(1, row_bytes)))
     large = problem.wants_out and n_rows * row_bytes >= STREAMED_BYTES
     return Plan(backend, problem.kernel, problem.dtype.name, n_rows, n_classes, blocks, n_threads, split,
-                step, group, tiled, staged, rows, large and not staged and not in_place, keep_exps)
+                step, group, tiled, staged, rows, large and not staged and (tiled or not in_place), keep_exps)

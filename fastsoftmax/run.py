@@ -51,7 +51,7 @@ def _side_by_side(a, row):
 
 
 def _views(arrays, row, n_rows, tiles):
-    """(the arrays as the kernels take them, how many rows lie side by side or 0, whether rows must be copied instead)."""
+    """(arrays as the kernels take them or None, how many rows lie side by side, whether nothing else does)."""
     views = [None if a is None else _rows(a, row, n_rows) for a in arrays]
     odd = [a is not None and v is None for a, v in zip(arrays, views, strict=True)]
     if not any(odd):
@@ -60,8 +60,9 @@ def _views(arrays, row, n_rows, tiles):
         views = [_side_by_side(a, row) if o else v for a, v, o in zip(arrays, views, odd, strict=True)]
         inner = {None if v is None else v.shape[2] for v, o in zip(views, odd, strict=True) if o}
         if None not in inner and len(inner) == 1:
-            return views, *inner, False
-    return None, 0, True
+            inner, = inner
+            return views, inner, all(v.strides[1] == inner * row.itemsize for v, o in zip(views, odd, strict=True) if o)
+    return None, 0, False
 
 
 def execute(problem):
@@ -73,9 +74,10 @@ def execute(problem):
     arrays = [problem.first, problem.second, out]
     name = backends.current()
     backend = backends.load(name)
-    views, inner, staged = _views(arrays, row, n_rows, backend.TILES)
+    views, inner, packed = _views(arrays, row, n_rows, backend.TILES)
+    staged = views is None
     in_place = out is not None and _start(arrays[0]) == _start(out)
-    p = plan.make(problem, name, backend.SPLITS_CLASSES, threads.get_num_threads(), inner, staged, in_place)
+    p = plan.make(problem, name, backend.SPLITS_CLASSES, threads.get_num_threads(), inner, packed, staged, in_place)
     per_row = (problem.labels, problem.sample_weight, problem.dlosses, losses, lse)
     if n_rows == 0 or p.n_classes == 0:
         bad = -1
@@ -108,7 +110,7 @@ def _start(a):
 def _job(problem, p, first, second, out, labels, sample_weight, dlosses, losses, lse):
     return Job(problem.kernel, problem.dtype, first, second, out, labels, problem.class_weight, sample_weight,
                dlosses, losses, lse, problem.scale, problem.cap, problem.smoothing, problem.z_loss,
-               problem.grad_scale, problem.ignore_index, stream=p.stream, keep_exps=p.keep_exps)
+               problem.grad_scale, problem.ignore_index, stream=p.stream, group=p.group, keep_exps=p.keep_exps)
 
 
 def _cuts(n_rows, inner, step):
@@ -127,7 +129,7 @@ def _run(job, p, backend, n_rows, inner):
         slices = [(*rows, 0, p.n_blocks, ALL) for rows in _cuts(n_rows, inner, p.step)]
         return threads.each(run, slices, p.n_threads)
     # rows a few at a time, so that the states stay small however many long rows there are
-    for start, stop in _cuts(n_rows, inner, 64):
+    for start, stop in _cuts(n_rows, inner, max(64, p.group)):
         count = stop - start
         run = backend.bind(_with_states(job, slice(start, stop), count, p.n_blocks))
         cuts = [(*rows, b, min(b + p.step, p.n_blocks)) for rows in _cuts(count, min(inner, count), p.group)
@@ -157,7 +159,7 @@ def _with_states(job, rows, count, blocks):
     cut = {name: _part(getattr(job, name), rows) for name in
            ("first", "second", "out", "labels", "sample_weight", "dlosses", "losses", "lse")}
     rest = {name: getattr(job, name) for name in ("kernel", "dtype", "class_weight", "scale", "cap", "smoothing",
-                                                  "z_loss", "grad_scale", "ignore_index", "stream", "keep_exps")}
+                                                  "z_loss", "grad_scale", "ignore_index", "stream", "group", "keep_exps")}
     return Job(**cut, **rest, states=np.empty((count, blocks, PARTS)), finals=np.empty((count, FINALS)))
 
 

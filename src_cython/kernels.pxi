@@ -64,8 +64,9 @@ cdef struct Task:
     double *states
     double *finals
     Py_ssize_t n_classes, n_blocks, first_stride, second_stride, out_stride
-    # of arrays whose rows lie side by side, `inner` of them: class strides (else 0); the strides above are of `inner` rows
-    Py_ssize_t inner, first_class, second_class, out_class
+    # of arrays whose rows lie side by side, `inner` of them: class strides (else 0); the strides above are of `inner` rows.
+    # `group` of them are computed together.
+    Py_ssize_t inner, group, first_class, second_class, out_class
     double scale, log2e, cap, smoothing, z_loss, grad_scale
     double keep, smooth   # t[k] = w[k]*(keep*q[k] + smooth)
     double unit   # smooth where all targets have it as a factor: a sum of ones is exact, one of V times e/V is not
@@ -187,7 +188,7 @@ cdef class Bound:
         task.first_stride, task.first_class = row_stride(first), class_stride(first)
         task.second_stride, task.second_class = row_stride(job.second), class_stride(job.second)
         task.out_stride, task.out_class = row_stride(job.out), class_stride(job.out)
-        task.inner = inner_of(job)
+        task.inner, task.group = inner_of(job), job.group
         task.labels = <const int64_t *>data(job.labels)
         task.class_weight = <const char *>data(job.class_weight)
         task.sample_weight = <const double *>data(job.sample_weight)

@@ -1,10 +1,9 @@
-# Rows that lie side by side in memory: a group of them, as many as a cache line holds, is copied a block of classes at
-# a time to a tile in the L2 cache where a row's classes lie side by side, and the row kernels run on the tile.
+# Rows that lie side by side in memory: a group of them is copied, a block of classes at a time, to a tile where a row's
+# classes lie side by side, and the row kernels run on the tile.
 
 cdef extern from "transpose.h":
     void load_tile(const char *, Py_ssize_t, char *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
     void store_tile(char *, Py_ssize_t, const char *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, bint) noexcept nogil
-    void prefetch_tile(const char *, Py_ssize_t, Py_ssize_t) noexcept nogil
     enum: LINE
 
 
@@ -17,14 +16,10 @@ cdef struct Room:
     Py_ssize_t stride
 
 
-cdef inline Py_ssize_t group_rows(const Task *task) noexcept nogil:
-    return min(task.inner, LINE // task.lanes.itemsize)
-
-
 cdef Room room_at(const Task *task, char *memory) noexcept nogil:
     """Where everything lies in `memory`; with memory 0, `finals` end where the room does."""
     cdef Room room
-    cdef Py_ssize_t rows = group_rows(task), lines = min(task.n_classes, <Py_ssize_t>BLOCK) * task.lanes.itemsize // LINE
+    cdef Py_ssize_t rows = task.group, lines = min(task.n_classes, <Py_ssize_t>BLOCK) * task.lanes.itemsize // LINE
     room.stride = ((lines + 1) | 1) * LINE  # odd: rows a power of two apart would share the sets of the L1 cache
     room.first = memory + (-<Py_ssize_t>memory & (LINE - 1))
     room.second = room.first + rows * room.stride
@@ -34,7 +29,7 @@ cdef Room room_at(const Task *task, char *memory) noexcept nogil:
 
 
 cdef Py_ssize_t room_bytes(const Task *task) noexcept nogil:
-    return <Py_ssize_t>(room_at(task, NULL).finals + group_rows(task) * FINALS) + LINE
+    return <Py_ssize_t>(room_at(task, NULL).finals + task.group * FINALS) + LINE
 
 
 cdef inline const char *aside(const Task *task, const char *x, Py_ssize_t outer_stride, Py_ssize_t class_stride,
@@ -94,7 +89,7 @@ cdef Py_ssize_t run_groups(const Task *task, char *memory, Py_ssize_t row0, Py_s
     if phase == FINISH or phase == LABEL:  # no logit is needed; a label's element is written with its block
         return run_rows(task, row0, row1, block0, block1, FINISH) if phase == FINISH else -1
     while i < row1 and bad < 0:
-        end = min(min(row1, i + group_rows(task)), (i // task.inner + 1) * task.inner)
+        end = min(min(row1, i + task.group), (i // task.inner + 1) * task.inner)
         if phase == ALL and task.n_blocks > 1:
             group.states, group.finals = room.states - i * task.n_blocks * PARTS, room.finals - i * FINALS
             bad = run_group(&group, &room, i, end, block0, block1, STATES)

@@ -62,25 +62,47 @@ INLINE void stream_vector(char *to, const void *from, size_t bytes) {
 #include "transpose.inc"
 
 /* Element (row, class) of memory lies at x + row*itemsize + class*stride, of a tile at row*tile_stride + class*itemsize.
- * Rows of a tile are aligned, and written up to the next whole vector. */
+ * Rows of a tile are aligned, and written up to the next whole vector. A line of each class is moved at a time. Where rows
+ * are all that lies between two classes, memory is read in order first, as many classes as stay in the L2 cache: lines a
+ * power of two apart are fetched at less than half the speed, and share few of its sets. */
+#define EACH_STRIP(READS, ...) do { \
+        Py_ssize_t width = n_rows * itemsize, most = stride == width && width > LINE ? READ_BYTES / width : n_classes; \
+        for (Py_ssize_t k = 0; k < n_classes; k += most) { \
+            Py_ssize_t n = n_classes - k < most ? n_classes - k : most; \
+            if (READS) read_ahead(x + k * stride, n * width); \
+            for (Py_ssize_t i = 0; i < n_rows; i += LINE / itemsize) { \
+                Py_ssize_t rows = n_rows - i < LINE / itemsize ? n_rows - i : LINE / itemsize; \
+                __VA_ARGS__; \
+            } \
+        } \
+    } while (0)
+#define READ_BYTES (1 << 18)
+
+INLINE void read_ahead(const char *x, Py_ssize_t bytes) {
+    for (Py_ssize_t at = 0; at < bytes; at += LINE) (void)*(const volatile char *)(x + at);
+}
+
 static void load_tile(const char *x, Py_ssize_t stride, char *tile, Py_ssize_t tile_stride, Py_ssize_t n_rows,
                       Py_ssize_t n_classes, Py_ssize_t itemsize) {
-    if (itemsize == 8) load_tile_8(x, stride, tile, tile_stride, n_rows, n_classes);
-    else if (itemsize == 4) load_tile_4(x, stride, tile, tile_stride, n_rows, n_classes);
-    else load_tile_2(x, stride, tile, tile_stride, n_rows, n_classes);
+    EACH_STRIP(stride == width, {
+        const char *from = x + k * stride + i * itemsize;
+        char *to = tile + i * tile_stride + k * itemsize;
+        if (itemsize == 8) load_tile_8(from, stride, to, tile_stride, rows, n);
+        else if (itemsize == 4) load_tile_4(from, stride, to, tile_stride, rows, n);
+        else load_tile_2(from, stride, to, tile_stride, rows, n);
+    });
 }
 
 static void store_tile(char *x, Py_ssize_t stride, const char *tile, Py_ssize_t tile_stride, Py_ssize_t n_rows,
                        Py_ssize_t n_classes, Py_ssize_t itemsize, int stream) {
-    stream = stream && n_rows * itemsize == LINE && ((uintptr_t)x | (uintptr_t)stride) % LINE == 0;
-    if (itemsize == 8) store_tile_8(x, stride, tile, tile_stride, n_rows, n_classes, stream);
-    else if (itemsize == 4) store_tile_4(x, stride, tile, tile_stride, n_rows, n_classes, stream);
-    else store_tile_2(x, stride, tile, tile_stride, n_rows, n_classes, stream);
-}
-
-/* fetch n_classes lines that are to be loaded soon */
-INLINE void prefetch_tile(const char *x, Py_ssize_t stride, Py_ssize_t n_classes) {
-    for (Py_ssize_t k = 0; k < n_classes; k++) prefetch(x + k * stride);
+    stream = stream && n_rows * itemsize % LINE == 0 && ((uintptr_t)x | (uintptr_t)stride) % LINE == 0;
+    EACH_STRIP(stride == width && !stream, {
+        char *to = x + k * stride + i * itemsize;
+        const char *from = tile + i * tile_stride + k * itemsize;
+        if (itemsize == 8) store_tile_8(to, stride, from, tile_stride, rows, n, stream);
+        else if (itemsize == 4) store_tile_4(to, stride, from, tile_stride, rows, n, stream);
+        else store_tile_2(to, stride, from, tile_stride, rows, n, stream);
+    });
 }
 
 #endif
