@@ -14,7 +14,7 @@ LOGITS_PER_SLICE = 1 << 20
 STAGED_BYTES = 1 << 22
 # Of rows that lie side by side, as many are read together as a cache line holds,
 LINE_BYTES = 64
-# or all of them, memory in order, where a block of them (4096 times this much) stays in the L3 cache.
+# or all of them, memory in order, where a block of them (4096 times this much a thread) stays in the L3 cache.
 BAND_BYTES = 1 << 11
 # Outputs of this size would push everything else out of the caches: they go past them.
 STREAMED_BYTES = 1 << 24
@@ -44,13 +44,11 @@ class Plan:
 
 
 def make(problem, backend, splits_classes, n_threads, inner, packed, staged, in_place):
-    """The plan for a problem on a backend; `inner` rows lie side by side in memory (0: classes do), `packed` if nothing else."""
+    """The plan for a problem on a backend. `inner` rows lie side by side in memory (0: classes do), if `packed` only they."""
     n_rows, n_classes = math.prod(problem.lead), problem.first.shape[-1]
     blocks, tiled, itemsize = n_blocks(n_classes), inner > 0, problem.dtype.itemsize
     n_threads = max(1, min(n_threads, n_rows * n_classes // LOGITS_PER_THREAD))
-    group = max(1, min(inner, LINE_BYTES // itemsize))
-    if packed and inner * itemsize <= BAND_BYTES and max(blocks, n_rows // max(1, inner)) >= 4 * n_threads:
-        group = inner
+    group = _group(inner, itemsize, packed and max(blocks, n_rows // inner) >= 4 * n_threads, problem.second is not None)
     few = n_rows < 2 * n_threads * group and blocks * group > n_rows
     long = n_classes * group > 16 * LOGITS_PER_SLICE
     row_bytes = n_classes * itemsize
@@ -66,3 +64,10 @@ def make(problem, backend, splits_classes, n_threads, inner, packed, staged, in_
     large = problem.wants_out and n_rows * row_bytes >= STREAMED_BYTES
     return Plan(backend, problem.kernel, problem.dtype.name, n_rows, n_classes, blocks, n_threads, split,
                 step, group, tiled, staged, rows, large and not staged and (tiled or not in_place), keep_exps)
+
+
+def _group(inner, itemsize, whole, two_arrays):
+    """How many of `inner` rows that lie side by side are computed together: a line of each class, or if `whole` all."""
+    if whole and inner * itemsize <= BAND_BYTES >> two_arrays:
+        return inner
+    return max(1, min(inner, LINE_BYTES // itemsize))

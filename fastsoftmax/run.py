@@ -38,7 +38,7 @@ def _rows(a, row, n_rows):
 
 def _side_by_side(a, row):
     """The array as (n_outer, n_classes, inner), `inner` rows side by side, where the kernels can read it so, else None."""
-    if a.dtype.name != row.name or not a.dtype.isnative or not a.flags.aligned:
+    if a.dtype.name != row.name or not a.dtype.isnative or not a.flags.aligned or not a.strides[-1]:
         return None
     inner, split = 1, a.ndim - 1
     while split and a.strides[split - 1] == inner * a.itemsize:
@@ -51,18 +51,19 @@ def _side_by_side(a, row):
 
 
 def _views(arrays, row, n_rows, tiles):
-    """(arrays as the kernels take them or None, how many rows lie side by side, whether nothing else does)."""
+    """(arrays as the kernels take them or None, how many rows lie side by side or 0, whether nothing else does)."""
     views = [None if a is None else _rows(a, row, n_rows) for a in arrays]
-    odd = [a is not None and v is None for a, v in zip(arrays, views, strict=True)]
-    if not any(odd):
+    odd = [i for i, (a, v) in enumerate(zip(arrays, views, strict=True)) if a is not None and v is None]
+    if not odd:
         return views, 0, False
-    if tiles and n_rows:
-        views = [_side_by_side(a, row) if o else v for a, v, o in zip(arrays, views, odd, strict=True)]
-        inner = {None if v is None else v.shape[2] for v, o in zip(views, odd, strict=True) if o}
-        if None not in inner and len(inner) == 1:
-            inner, = inner
-            return views, inner, all(v.strides[1] == inner * row.itemsize for v, o in zip(views, odd, strict=True) if o)
-    return None, 0, False
+    if not tiles or not n_rows:
+        return None, 0, False
+    for i in odd:
+        views[i] = _side_by_side(arrays[i], row)
+    if any(views[i] is None or views[i].shape[2] != views[odd[0]].shape[2] for i in odd):
+        return None, 0, False
+    inner = views[odd[0]].shape[2]
+    return views, inner, all(views[i].strides[1] == inner * row.itemsize for i in odd)
 
 
 def execute(problem):
@@ -114,10 +115,10 @@ def _job(problem, p, first, second, out, labels, sample_weight, dlosses, losses,
 
 
 def _cuts(n_rows, inner, step):
-    """(first row, row behind) of `step` rows at a time, which lie in one outer row, or else are whole ones."""
-    whole = max(1, inner, step // max(1, inner) * inner)
-    for base in range(0, n_rows, whole) if inner else (0,):
-        end = min(base + whole, n_rows) if inner else n_rows
+    """(first row, row behind) of at most `step` rows; where `inner` lie side by side, of one such run or of whole ones."""
+    whole = max(inner, step // inner * inner) if inner else n_rows
+    for base in range(0, n_rows, whole):
+        end = min(base + whole, n_rows)
         for start in range(base, end, step):
             yield start, min(start + step, end)
 

@@ -43,7 +43,7 @@ cdef Py_ssize_t run_tile(const Task *task, const Room *room, Py_ssize_t row0, Py
     """One phase of one block of rows that lie side by side."""
     cdef Task tile = task[0]
     cdef Py_ssize_t bad, n = block_size(task, b), rows = row1 - row0, itemsize = task.lanes.itemsize
-    cdef Py_ssize_t start = row0 * room.stride + b * BLOCK * itemsize  # the tile's, in arrays that `first` and others stand for
+    cdef Py_ssize_t start = row0 * room.stride + b * BLOCK * itemsize  # the tile's own, in arrays that it is a part of
     if task.first_class:
         load_tile(aside(task, task.first, task.first_stride, task.first_class, row0, b), task.first_class,
                   room.first, room.stride, rows, n, itemsize)
@@ -86,8 +86,10 @@ cdef Py_ssize_t run_groups(const Task *task, char *memory, Py_ssize_t row0, Py_s
     cdef Room room = room_at(task, memory)
     cdef Task group = task[0]
     cdef Py_ssize_t i = row0, end, bad = -1
-    if phase == FINISH or phase == LABEL:  # no logit is needed; a label's element is written with its block
-        return run_rows(task, row0, row1, block0, block1, FINISH) if phase == FINISH else -1
+    if phase == FINISH:  # no logit is needed
+        return run_rows(task, row0, row1, block0, block1, FINISH)
+    if phase == LABEL:  # a label's element was written with its block
+        return -1
     while i < row1 and bad < 0:
         end = min(min(row1, i + task.group), (i // task.inner + 1) * task.inner)
         if phase == ALL and task.n_blocks > 1:
