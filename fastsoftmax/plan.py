@@ -44,7 +44,7 @@ class Plan:
 
 
 def make(problem, backend, splits_classes, n_threads, inner, packed, staged, in_place):
-    """The plan for a problem on a backend. `inner` rows lie side by side in memory (0: classes do), if `packed` only they."""
+    """The plan for a problem on a backend. `inner` rows lie side by side in memory, 0: classes do; `packed`: only they."""
     n_rows, n_classes = math.prod(problem.lead), problem.first.shape[-1]
     blocks, tiled, itemsize = n_blocks(n_classes), inner > 0, problem.dtype.itemsize
     n_threads = max(1, min(n_threads, n_rows * n_classes // LOGITS_PER_THREAD))

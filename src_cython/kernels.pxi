@@ -89,10 +89,9 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
     for i in range(row0, row1):
         if task.labels != NULL:  # read once: another thread may change it
             y = (<const volatile int64_t *>task.labels)[i]
-        if ((task.labels != NULL and y == task.ignore_index)
-                or (task.sample_weight != NULL and task.sample_weight[i] == 0)):
+        if is_inert(task, i, y, phase):
             inert_row(task, i, block0, block1, phase)
-        elif task.labels != NULL and not 0 <= y < task.n_classes:
+        elif task.labels != NULL and phase < WRITE and not 0 <= y < task.n_classes:
             return i
         elif phase == STATES:
             states_of(task, i, y, block0, block1)
@@ -110,10 +109,19 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
     return -1
 
 
+cdef inline bint is_inert(const Task *task, Py_ssize_t i, int64_t y, int phase) noexcept nogil:
+    if phase >= WRITE and task.kernel <= SOFT_CROSS_ENTROPY:  # as it was at FINISH, whatever label and weight are now
+        return (<Final *>task.finals)[i].row < 0
+    return ((task.labels != NULL and y == task.ignore_index)
+            or (task.sample_weight != NULL and task.sample_weight[i] == 0))
+
+
 cdef void inert_row(const Task *task, Py_ssize_t i, Py_ssize_t block0, Py_ssize_t block1, int phase) noexcept nogil:
     if phase == ALL or phase == FINISH:
         task.losses[i] = 0
         task.lse[i] = 0
+    if phase == FINISH:
+        (<Final *>task.finals)[i].row = -1
     if (phase == ALL or phase == WRITE) and task.out != NULL:
         memset(out_at(task, i, block0), 0,
                (min(task.n_classes, block1 * BLOCK) - block0 * BLOCK) * task.lanes.itemsize)

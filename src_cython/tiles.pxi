@@ -96,9 +96,9 @@ cdef Py_ssize_t run_groups(const Task *task, char *memory, Py_ssize_t row0, Py_s
             group.states, group.finals = room.states - i * task.n_blocks * PARTS, room.finals - i * FINALS
             bad = run_group(&group, &room, i, end, block0, block1, STATES)
             if bad < 0:
-                run_rows(&group, i, end, block0, block1, FINISH)
-                if task.out != NULL:
-                    bad = run_group(&group, &room, i, end, block0, block1, WRITE)
+                bad = run_rows(&group, i, end, block0, block1, FINISH)
+            if bad < 0 and task.out != NULL:
+                bad = run_group(&group, &room, i, end, block0, block1, WRITE)
         else:
             bad = run_group(task, &room, i, end, block0, block1, phase)
         i = end
