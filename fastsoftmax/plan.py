@@ -48,7 +48,10 @@ def make(problem, backend, splits_classes, n_threads, inner, packed, staged, in_
     n_rows, n_classes = math.prod(problem.lead), problem.first.shape[-1]
     blocks, tiled, itemsize = n_blocks(n_classes), inner > 0, problem.dtype.itemsize
     n_threads = max(1, min(n_threads, n_rows * n_classes // LOGITS_PER_THREAD))
-    group = _group(inner, itemsize, packed and max(blocks, n_rows // inner) >= 4 * n_threads, problem.second is not None)
+    group = 1
+    if tiled:
+        whole = packed and max(blocks, n_rows // inner) >= 4 * n_threads
+        group = _group(inner, itemsize, whole, problem.second is not None)
     few = n_rows < 2 * n_threads * group and blocks * group > n_rows
     long = n_classes * group > 16 * LOGITS_PER_SLICE
     row_bytes = n_classes * itemsize
@@ -70,4 +73,4 @@ def _group(inner, itemsize, whole, two_arrays):
     """How many of `inner` rows that lie side by side are computed together: a line of each class, or if `whole` all."""
     if whole and inner * itemsize <= BAND_BYTES >> two_arrays:
         return inner
-    return max(1, min(inner, LINE_BYTES // itemsize))
+    return min(inner, LINE_BYTES // itemsize)

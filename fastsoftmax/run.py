@@ -53,7 +53,7 @@ def _side_by_side(a, row):
 def _views(arrays, row, n_rows, tiles):
     """(arrays as the kernels take them or None, how many rows lie side by side or 0, whether nothing else does)."""
     views = [None if a is None else _rows(a, row, n_rows) for a in arrays]
-    odd = [i for i, (a, v) in enumerate(zip(arrays, views, strict=True)) if a is not None and v is None]
+    odd = [i for i in range(3) if views[i] is None and arrays[i] is not None]
     if not odd:
         return views, 0, False
     if not tiles or not n_rows:
@@ -115,12 +115,10 @@ def _job(problem, p, first, second, out, labels, sample_weight, dlosses, losses,
 
 
 def _cuts(n_rows, inner, step):
-    """(first row, row behind) of at most `step` rows; where `inner` lie side by side, of one such run or of whole ones."""
+    """[(first row, row behind)] of at most `step` rows; where `inner` lie side by side, of one run or of whole ones."""
     whole = max(inner, step // inner * inner) if inner else n_rows
-    for base in range(0, n_rows, whole):
-        end = min(base + whole, n_rows)
-        for start in range(base, end, step):
-            yield start, min(start + step, end)
+    return [(start, min(start + step, base + whole, n_rows))
+            for base in range(0, n_rows, whole) for start in range(base, min(base + whole, n_rows), step)]
 
 
 def _run(job, p, backend, n_rows, inner):

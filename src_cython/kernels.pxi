@@ -168,12 +168,9 @@ cdef inline Py_ssize_t class_stride(array) except? -1:
     return 0 if array is None or (<cnp.ndarray>array).ndim == 2 else cnp.PyArray_STRIDE(<cnp.ndarray>array, 1)
 
 
-cdef Py_ssize_t inner_of(job) except -1:
-    """How many rows lie side by side, 0 where none do."""
-    for array in (job.first, job.second, job.out):
-        if array is not None and array.ndim == 3:
-            return array.shape[2]
-    return 0
+cdef inline Py_ssize_t side_by_side(array) except? -1:
+    """How many rows lie side by side in an array (n_outer, n_classes, inner), else 0."""
+    return 0 if array is None or (<cnp.ndarray>array).ndim == 2 else cnp.PyArray_DIM(<cnp.ndarray>array, 2)
 
 
 @cython.final
@@ -196,7 +193,8 @@ cdef class Bound:
         task.first_stride, task.first_class = row_stride(first), class_stride(first)
         task.second_stride, task.second_class = row_stride(job.second), class_stride(job.second)
         task.out_stride, task.out_class = row_stride(job.out), class_stride(job.out)
-        task.inner, task.group = inner_of(job), job.group
+        task.inner = max(side_by_side(first), max(side_by_side(job.second), side_by_side(job.out)))
+        task.group = job.group
         task.labels = <const int64_t *>data(job.labels)
         task.class_weight = <const char *>data(job.class_weight)
         task.sample_weight = <const double *>data(job.sample_weight)
