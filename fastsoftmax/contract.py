@@ -5,9 +5,12 @@ A backend is a module with
     bind(job)  -> run(row0, row1, block0, block1, phase) -> first bad row, or -1
     scan_labels(labels, n_classes, ignore_index, class_weight, sample_weight) -> (bad_row, total_weight)
     SPLITS_CLASSES   whether phases other than ALL are understood
+    TILES            whether arrays whose rows lie side by side are
     short_cut(kernel, defaults, arguments, options) -> the result, None or a bad row; may be absent
 
-Conventions: all arrays of a job are carriers (dtypes.py) with the class axis contiguous and any row stride;
+Conventions: all arrays of a job are carriers (dtypes.py) with the class axis contiguous and any row stride, or for
+backends with TILES (n_outer, n_classes, inner) with row i at [i // inner, :, i % inner]: the rows of an outer one lie
+side by side, the other strides are any, and `inner` is the same in all such arrays of a job. A row gives the same bits.
 IN arrays are never written; `out` may be `first` itself. Kernels are serial, allocate nothing, raise nothing
 and work without the GIL where the backend can.
 
@@ -53,6 +56,7 @@ BLOCK = 4096  # classes: 16 KB of float32, so that a block's second reading come
 LOGITS_PER_THREAD = 1 << 18
 # A row of this size stays in the L2 cache (1 MB and more on CPUs with AVX-512) between its two passes.
 KEPT_BYTES = 3 << 18
+PARTS = 5  # numbers that a block's state is kept in, at most
 FINALS = 7  # numbers that a row is written from
 ALL, STATES, FINISH, WRITE = range(4)  # phases: a whole row at once, or its three steps
 
@@ -68,7 +72,7 @@ class Job(NamedTuple):
 
     kernel: str
     dtype: Dtype
-    first: np.ndarray  # IN (n_rows, n_classes)
+    first: np.ndarray  # IN (n_rows, n_classes), or as TILES has it
     second: np.ndarray | None = None  # IN (n_rows, n_classes)
     out: np.ndarray | None = None  # OUT (n_rows, n_classes), may be first
     labels: np.ndarray | None = None  # IN (n_rows,) int64
@@ -83,9 +87,10 @@ class Job(NamedTuple):
     z_loss: float = 0.0
     grad_scale: float = 1.0
     ignore_index: int = NO_IGNORE
-    states: np.ndarray | None = None  # (n_rows, n_blocks, 4) float64, with phases only
+    states: np.ndarray | None = None  # (n_rows, n_blocks, PARTS) float64, with phases only
     finals: np.ndarray | None = None  # (n_rows, FINALS) float64, with phases only
     stream: bool = False  # whether out is best written past the caches: large, and not read soon
+    group: int = 1  # rows that are computed together where they lie side by side
     keep_exps: bool = False  # whether a row in place may hold its exps meanwhile: out is first, and a row fits the L2 cache
 
 

@@ -7,8 +7,13 @@ from .contract import BLOCK, KEPT_BYTES, LOGITS_PER_THREAD, n_blocks
 
 # Half a millisecond of work: long against Python's cost for a slice, short against Ctrl-C.
 LOGITS_PER_SLICE = 1 << 20
-# Rows that the kernels cannot read in place are copied this many logits at a time (8 MB of float64).
-STAGED_LOGITS = 1 << 20
+# Rows that the kernels cannot read in place are copied this many bytes at a time: more than a few, for the cache lines
+# of rows side by side to be read whole, less than what falls out of the L2 cache (1 MB and 8 MB are a fifth slower).
+STAGED_BYTES = 1 << 22
+# Of rows that lie side by side, as many are read together as a cache line holds,
+LINE_BYTES = 64
+# or all of them, memory in order, where a block of them (4096 times this much a thread) stays in the L3 cache.
+BAND_BYTES = 1 << 11
 # Outputs of this size would push everything else out of the caches: they go past them.
 STREAMED_BYTES = 1 << 24
 
@@ -25,29 +30,43 @@ class Plan(NamedTuple):
     n_threads: int
     split: str  # "rows", or "classes" where rows are few and long
     step: int  # rows, or blocks of classes, in one slice
+    group: int  # rows that a kernel reads together: more than one where they lie side by side
+    tiled: bool  # whether the class axis is contiguous in some array only after the kernel's own copying
     staged: bool  # whether rows are copied, a few at a time, to where kernels can read them
     staged_rows: int
     stream: bool  # whether the output goes past the caches
     keep_exps: bool  # whether rows hold their exps in place, which saves the second exp
 
 
-def make(problem, backend, splits_classes, n_threads, staged, in_place):
-    """The plan for a problem on a backend."""
+def make(problem, backend, splits_classes, n_threads, inner, packed, staged, in_place):
+    """The plan for a problem on a backend. `inner` rows lie side by side in memory, 0: classes do; `packed`: only they."""
     n_rows, n_classes = math.prod(problem.lead), problem.first.shape[-1]
-    blocks = n_blocks(n_classes)
+    blocks, tiled, itemsize = n_blocks(n_classes), inner > 0, problem.dtype.itemsize
     n_threads = max(1, min(n_threads, n_rows * n_classes // LOGITS_PER_THREAD))
-    few = n_threads > 1 and n_rows < 2 * n_threads and blocks > n_rows
-    long = n_classes > 16 * LOGITS_PER_SLICE
-    row_bytes = n_classes * problem.dtype.itemsize
-    keep_exps = in_place and blocks > 1 and row_bytes <= KEPT_BYTES
+    group = 1
+    if tiled:
+        whole = packed and max(blocks, n_rows // inner) >= 4 * n_threads
+        group = _group(inner, itemsize, whole, problem.second is not None)
+    few = n_threads > 1 and n_rows < 2 * n_threads * group and blocks * group > n_rows
+    long = n_classes * group > 16 * LOGITS_PER_SLICE
+    row_bytes = n_classes * itemsize
+    keep_exps = in_place and not tiled and not staged and blocks > 1 and row_bytes <= KEPT_BYTES
     # kept exps round differently, so they must not depend on the number of threads
     split = "classes" if splits_classes and (few or long) and not keep_exps else "rows"
     shares = 4 * n_threads if n_threads > 1 else 1
     if split == "classes":
-        step = max(1, min(LOGITS_PER_SLICE // BLOCK, -(-blocks // shares)))
+        step = max(1, min(LOGITS_PER_SLICE // BLOCK // group, -(-blocks // shares)))
     else:
         step = max(1, min(LOGITS_PER_SLICE // max(1, n_classes), -(-n_rows // shares)))
-    rows = max(1, min(n_rows, STAGED_LOGITS // max(1, n_classes)))
+        step = -(-step // group) * group
+    rows = max(1, min(n_rows, STAGED_BYTES // max(1, row_bytes)))
     large = problem.wants_out and n_rows * row_bytes >= STREAMED_BYTES
     return Plan(backend, problem.kernel, problem.dtype.name, n_rows, n_classes, blocks, n_threads, split,
-                step, staged, rows, large and not staged and not in_place, keep_exps)
+                step, group, tiled, staged, rows, large and not staged and (tiled or not in_place), keep_exps)
+
+
+def _group(inner, itemsize, whole, two_arrays):
+    """How many of `inner` rows that lie side by side are computed together: a line of each class, or if `whole` all."""
+    if whole and inner * itemsize <= BAND_BYTES >> two_arrays:
+        return inner
+    return min(inner, LINE_BYTES // itemsize)

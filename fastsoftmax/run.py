@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import backends, check, plan, threads
-from .contract import ALL, FINALS, FINISH, STATES, WRITE, Job
+from .contract import ALL, FINALS, FINISH, PARTS, STATES, WRITE, Job
 from .dtypes import carrier_view, find
 
 TAKES_LOSSES = ("cross_entropy_rows", "soft_cross_entropy_rows", "entropy_rows", "kl_divergence_rows")
@@ -36,6 +36,36 @@ def _rows(a, row, n_rows):
         return None
 
 
+def _side_by_side(a, row):
+    """The array as (n_outer, n_classes, inner), `inner` rows side by side, where the kernels can read it so, else None."""
+    if a.dtype.name != row.name or not a.dtype.isnative or not a.flags.aligned or not a.strides[-1]:
+        return None
+    inner, split = 1, a.ndim - 1
+    while split and a.strides[split - 1] == inner * a.itemsize:
+        split -= 1
+        inner *= a.shape[split]
+    try:
+        return carrier_view(np.moveaxis(a, -1, split).reshape((-1, a.shape[-1], inner), copy=False), row)
+    except ValueError:
+        return None
+
+
+def _views(arrays, row, n_rows, tiles):
+    """(arrays as the kernels take them or None, how many rows lie side by side or 0, whether nothing else does)."""
+    views = [None if a is None else _rows(a, row, n_rows) for a in arrays]
+    odd = [i for i in range(3) if views[i] is None and arrays[i] is not None]
+    if not odd:
+        return views, 0, False
+    if not tiles or not n_rows:
+        return None, 0, False
+    for i in odd:
+        views[i] = _side_by_side(arrays[i], row)
+    if any(views[i] is None or views[i].shape[2] != views[odd[0]].shape[2] for i in odd):
+        return None, 0, False
+    inner = views[odd[0]].shape[2]
+    return views, inner, all(views[i].strides[1] == inner * row.itemsize for i in odd)
+
+
 def execute(problem):
     """Allocate the outputs, then fill them."""
     row, n_rows = problem.dtype, math.prod(problem.lead)
@@ -43,19 +73,19 @@ def execute(problem):
     losses = np.empty(n_rows) if problem.kernel in TAKES_LOSSES else None
     lse = np.empty(n_rows) if problem.kernel in TAKES_LSE else None
     arrays = [problem.first, problem.second, out]
-    direct = [None if a is None else _rows(a, row, n_rows) for a in arrays]
-    staged = any(a is not None and d is None for a, d in zip(arrays, direct, strict=True))
     name = backends.current()
     backend = backends.load(name)
+    views, inner, packed = _views(arrays, row, n_rows, backend.TILES)
+    staged = views is None
     in_place = problem.out is not None and _start(arrays[0]) == _start(out)
-    p = plan.make(problem, name, backend.SPLITS_CLASSES, threads.get_num_threads(), staged, in_place)
+    p = plan.make(problem, name, backend.SPLITS_CLASSES, threads.get_num_threads(), inner, packed, staged, in_place)
     per_row = (problem.labels, problem.sample_weight, problem.dlosses, losses, lse)
     if n_rows == 0 or p.n_classes == 0:
         bad = -1
     elif staged:
         bad = _run_staged(problem, p, backend, arrays, per_row)
     else:
-        bad = _run(_job(problem, p, *direct, *per_row), p, backend, n_rows)
+        bad = _run(_job(problem, p, *views, *per_row), p, backend, n_rows, inner)
     if bad >= 0:  # the label was right when it was checked: another thread has changed it since
         raise check.label_error(problem.labels, bad, problem.lead, p.n_classes, problem.ignore_index)
     return Filled(p, losses, lse, out_shown)
@@ -86,20 +116,27 @@ def _start(a):
 def _job(problem, p, first, second, out, labels, sample_weight, dlosses, losses, lse):
     return Job(problem.kernel, problem.dtype, first, second, out, labels, problem.class_weight, sample_weight,
                dlosses, losses, lse, problem.scale, problem.cap, problem.smoothing, problem.z_loss,
-               problem.grad_scale, problem.ignore_index, stream=p.stream, keep_exps=p.keep_exps)
+               problem.grad_scale, problem.ignore_index, stream=p.stream, group=p.group, keep_exps=p.keep_exps)
 
 
-def _run(job, p, backend, n_rows):
+def _cuts(n_rows, inner, step):
+    """[(first row, row behind)] of at most `step` rows; where `inner` lie side by side, of one run or of whole ones."""
+    whole = max(inner, step // inner * inner) if inner else n_rows
+    return [(start, min(start + step, base + whole, n_rows))
+            for base in range(0, n_rows, whole) for start in range(base, min(base + whole, n_rows), step)]
+
+
+def _run(job, p, backend, n_rows, inner):
     """All rows of a job, cut as planned."""
     if p.split == "rows":
         run = backend.bind(job)
-        slices = [(i, min(i + p.step, n_rows), 0, p.n_blocks, ALL) for i in range(0, n_rows, p.step)]
+        slices = [(*rows, 0, p.n_blocks, ALL) for rows in _cuts(n_rows, inner, p.step)]
         return threads.each(run, slices, p.n_threads)
     # rows a few at a time, so that the states stay small however many long rows there are
-    for start in range(0, n_rows, 64):
-        count = min(64, n_rows - start)
-        run = backend.bind(_with_states(job, slice(start, start + count), count, p.n_blocks))
-        cuts = [(i, i + 1, b, min(b + p.step, p.n_blocks)) for i in range(count)
+    for start, stop in _cuts(n_rows, inner, max(64, p.group)):
+        count = stop - start
+        run = backend.bind(_with_states(job, slice(start, stop), count, p.n_blocks))
+        cuts = [(*rows, b, min(b + p.step, p.n_blocks)) for rows in _cuts(count, min(inner, count), p.group)
                 for b in range(0, p.n_blocks, p.step)]
         threads.each(run, [(*c, STATES) for c in cuts], p.n_threads)
         bad = run(0, count, 0, p.n_blocks, FINISH)
@@ -111,11 +148,21 @@ def _run(job, p, backend, n_rows):
     return -1
 
 
+def _part(a, rows):
+    """Rows of an array; where they lie side by side, all of one outer row or whole ones."""
+    if a is None or a.ndim < 3:
+        return a if a is None else a[rows]
+    outer, at = divmod(rows.start, a.shape[2])
+    count = rows.stop - rows.start
+    if count < a.shape[2]:
+        return a[outer:outer + 1, :, at:at + count]
+    return a[outer:outer + count // a.shape[2]]
+
+
 def _with_states(job, rows, count, blocks):
-    cut = {name: a if a is None else a[rows] for name in
-           ("first", "second", "out", "labels", "sample_weight", "dlosses", "losses", "lse")
-           for a in (getattr(job, name),)}
-    return job._replace(**cut, states=np.empty((count, blocks, 4)), finals=np.empty((count, FINALS)))
+    cut = {name: _part(getattr(job, name), rows) for name in
+           ("first", "second", "out", "labels", "sample_weight", "dlosses", "losses", "lse")}
+    return job._replace(**cut, states=np.empty((count, blocks, PARTS)), finals=np.empty((count, FINALS)))
 
 
 def _run_staged(problem, p, backend, arrays, per_row):
@@ -131,7 +178,7 @@ def _run_staged(problem, p, backend, arrays, per_row):
                 s[:count] = a[rows]
         views = [None if s is None else carrier_view(s[:count], row) for s in scratch]
         cut = [None if a is None else a[start:start + count] for a in per_row]
-        bad = _run(_job(problem, p, *views, *cut), p, backend, count)
+        bad = _run(_job(problem, p, *views, *cut), p, backend, count, 0)
         if bad >= 0:
             return start + bad
         if arrays[2] is not None:

@@ -13,6 +13,7 @@ cnp.import_array()
 
 cdef enum:
     FINALS = 7  # doubles a row in Job.finals
+    PARTS = 5  # doubles a block in Job.states
     KEPT_BLOCKS = 256  # blocks of a row whose exps can be kept in place
     # reading and writing take turns: every 1,024 logits, or every KB where writing has next to nothing to compute, so that
     # its stores come in short bursts (log_softmax of 512 x 100,000: 10.7 ms, and 14.3 ms with pieces of 1,024)
@@ -26,9 +27,9 @@ cdef enum Phase:
 cdef enum Kernel:
     LSE, SOFTMAX, LOG_SOFTMAX, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, SOFTMAX_GRAD, LOG_SOFTMAX_GRAD, ENTROPY, KL
 
-from fastsoftmax.contract import BLOCK as _BLOCK, FINALS as _FINALS, KERNELS as _KERNELS
+from fastsoftmax.contract import BLOCK as _BLOCK, FINALS as _FINALS, KERNELS as _KERNELS, PARTS as _PARTS
 _CODES = {name: code for code, name in enumerate(_KERNELS)}
-if _BLOCK != BLOCK or _FINALS * sizeof(double) != sizeof(Final):
+if _BLOCK != BLOCK or _FINALS * sizeof(double) != sizeof(Final) or _PARTS != PARTS:
     raise ImportError("the compiled kernels are of another version: reinstall fastsoftmax")
 
 # what a block, or any run of blocks, is known by
@@ -38,6 +39,7 @@ cdef struct State:
     double other   # the same of all other blocks
     double t       # sum of targets, in units of Task.unit
     double d       # sum of targets*(z_m - z), likewise
+    double alone   # s without one maximum, to relative accuracy, where s + other < 2
     Py_ssize_t best  # which block holds the maximum
 
 # what the writing pass of a row needs
@@ -66,6 +68,9 @@ cdef struct Task:
     double *states
     double *finals
     Py_ssize_t n_classes, n_blocks, first_stride, second_stride, out_stride
+    # of arrays whose rows lie side by side, `inner` of them: class strides (else 0); the strides above are of `inner` rows.
+    # `group` of them are computed together.
+    Py_ssize_t inner, group, first_class, second_class, out_class
     double scale, log2e, cap, smoothing, z_loss, grad_scale
     double keep, smooth   # t[k] = w[k]*(keep*q[k] + smooth)
     double unit   # smooth where all targets have it as a factor: a sum of ones is exact, one of V times e/V is not
@@ -76,10 +81,11 @@ cdef struct Task:
 include "rows.pxi"
 include "softmax.pxi"
 include "sums.pxi"
+include "tiles.pxi"
 
 
-cdef Py_ssize_t run(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1,
-                    int phase) noexcept nogil:
+cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1,
+                         int phase) noexcept nogil:
     cdef Py_ssize_t i
     cdef int64_t y = 0
     cdef Final before  # the row that is written while the next one is read: memory does both at once
@@ -87,13 +93,12 @@ cdef Py_ssize_t run(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_ssize
     for i in range(row0, row1):
         if task.labels != NULL:  # read once: another thread may change it
             y = (<const volatile int64_t *>task.labels)[i]
-        if ((task.labels != NULL and y == task.ignore_index)
-                or (task.sample_weight != NULL and task.sample_weight[i] == 0)):
+        if is_inert(task, i, y, phase):
             inert_row(task, i, block0, block1, phase)
-        elif task.labels != NULL and not 0 <= y < task.n_classes:
+        elif task.labels != NULL and phase < WRITE and not 0 <= y < task.n_classes:
             return i
         elif phase == STATES:
-            states_of(task, i, block0, block1)
+            states_of(task, i, y, block0, block1)
         elif task.kernel > SOFT_CROSS_ENTROPY:
             sum_row(task, i, block0, block1, phase)
         elif phase != ALL:
@@ -108,22 +113,36 @@ cdef Py_ssize_t run(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_ssize
     return -1
 
 
+cdef inline bint is_inert(const Task *task, Py_ssize_t i, int64_t y, int phase) noexcept nogil:
+    if phase >= WRITE and task.kernel <= SOFT_CROSS_ENTROPY:  # as it was at FINISH, whatever label and weight are now
+        return (<Final *>task.finals)[i].row < 0
+    return ((task.labels != NULL and y == task.ignore_index)
+            or (task.sample_weight != NULL and task.sample_weight[i] == 0))
+
+
 cdef void inert_row(const Task *task, Py_ssize_t i, Py_ssize_t block0, Py_ssize_t block1, int phase) noexcept nogil:
     if phase == ALL or phase == FINISH:
         task.losses[i] = 0
         task.lse[i] = 0
+    if phase == FINISH:
+        (<Final *>task.finals)[i].row = -1
     if (phase == ALL or phase == WRITE) and task.out != NULL:
         memset(out_at(task, i, block0), 0,
                (min(task.n_classes, block1 * BLOCK) - block0 * BLOCK) * task.lanes.itemsize)
 
 
-cdef void states_of(const Task *task, Py_ssize_t i, Py_ssize_t block0, Py_ssize_t block1) noexcept nogil:
+cdef void states_of(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t block0, Py_ssize_t block1) noexcept nogil:
     cdef Py_ssize_t b
+    cdef State state
+    if task.labels != NULL and block0 * BLOCK <= y < block1 * BLOCK:
+        (<Final *>task.finals)[i].x_y = logit(task, i, y)
     for b in range(block0, block1):
         if task.kernel <= SOFT_CROSS_ENTROPY:
-            put_state(task, i, b, block_state(task, i, b, NULL))
+            state = block_state(task, i, b, NULL)
+            single_out(task, i, &state)
+            put_state(task, i, b, state)
         else:
-            task.states[(i * task.n_blocks + b) * 4] = block_sum(task, i, b)
+            task.states[(i * task.n_blocks + b) * PARTS] = block_sum(task, i, b)
 
 
 cdef void derive(Task *task, bint keep_exps) noexcept nogil:
@@ -144,25 +163,42 @@ cdef inline void *data(array) except? NULL:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
+cdef inline Py_ssize_t row_stride(array) except? -1:
+    return 0 if array is None else cnp.PyArray_STRIDE(<cnp.ndarray>array, 0)
+
+
+cdef inline Py_ssize_t class_stride(array) except? -1:
+    """Of an array (n_outer, n_classes, inner), else 0."""
+    return 0 if array is None or (<cnp.ndarray>array).ndim == 2 else cnp.PyArray_STRIDE(<cnp.ndarray>array, 1)
+
+
+cdef inline Py_ssize_t side_by_side(array) except? -1:
+    """How many rows lie side by side in an array (n_outer, n_classes, inner), else 0."""
+    return 0 if array is None or (<cnp.ndarray>array).ndim == 2 else cnp.PyArray_DIM(<cnp.ndarray>array, 2)
+
+
 @cython.final
 cdef class Bound:
-    """A job as a task. The arrays are kept alive by `job`."""
+    """A job as a task. The arrays are kept alive by `job`; `rooms` are those that no call is using now."""
     cdef object job
+    cdef list rooms
     cdef Task task
 
     def __init__(self, job):
         cdef cnp.ndarray first = job.first
         cdef Task *task = &self.task
-        self.job = job
+        self.job, self.rooms = job, []
         task.kernel = _CODES[job.kernel]
         task.lanes = fs_table[job.dtype.code]
         task.first = <const char *>cnp.PyArray_DATA(first)
         task.n_classes = cnp.PyArray_DIM(first, 1)
-        task.first_stride = cnp.PyArray_STRIDE(first, 0)
         task.second = <const char *>data(job.second)
-        task.second_stride = 0 if job.second is None else cnp.PyArray_STRIDE(job.second, 0)
         task.out = <char *>data(job.out)
-        task.out_stride = 0 if job.out is None else cnp.PyArray_STRIDE(job.out, 0)
+        task.first_stride, task.first_class = row_stride(first), class_stride(first)
+        task.second_stride, task.second_class = row_stride(job.second), class_stride(job.second)
+        task.out_stride, task.out_class = row_stride(job.out), class_stride(job.out)
+        task.inner = max(side_by_side(first), max(side_by_side(job.second), side_by_side(job.out)))
+        task.group = job.group
         task.labels = <const int64_t *>data(job.labels)
         task.class_weight = <const char *>data(job.class_weight)
         task.sample_weight = <const double *>data(job.sample_weight)
@@ -178,8 +214,23 @@ cdef class Bound:
 
     def __call__(self, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1, int phase):
         cdef Py_ssize_t bad
+        if self.task.inner:
+            return self.tiled(row0, row1, block0, block1, phase)
         with nogil:
-            bad = run(&self.task, row0, row1, block0, block1, phase)
+            bad = run_rows(&self.task, row0, row1, block0, block1, phase)
+        return bad
+
+    cdef tiled(self, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1, int phase):
+        cdef Py_ssize_t bad
+        cdef char *memory
+        try:
+            room = self.rooms.pop()
+        except IndexError:  # one for each thread that calls at once
+            room = bytearray(room_bytes(&self.task))
+        memory = room
+        with nogil:
+            bad = run_groups(&self.task, memory, row0, row1, block0, block1, phase)
+        self.rooms.append(room)
         return bad
 
 

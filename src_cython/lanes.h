@@ -51,7 +51,7 @@ typedef struct {
     double (*divergence)(const void *, const void *, Py_ssize_t);
     /* for dtypes that are computed in as they are stored, else NULL */
     void (*exp_in_place)(void *, Py_ssize_t, double, const void *, fs_kept *);
-    double (*sum_of_others)(const void *, Py_ssize_t);
+    double (*sum_of_others)(void *, Py_ssize_t);
     void (*multiply)(void *, Py_ssize_t, double);
     double raised;                     /* what the kept exps are too large by */
 } fs_lanes;

@@ -36,7 +36,7 @@ cdef extern from "lanes.h":
         void (*write_softmax_grad)(const Block *, double, int) noexcept nogil
         double (*divergence)(const void *, const void *, Py_ssize_t) noexcept nogil
         void (*exp_in_place)(void *, Py_ssize_t, double, const void *, Kept *) noexcept nogil
-        double (*sum_of_others)(const void *, Py_ssize_t) noexcept nogil
+        double (*sum_of_others)(void *, Py_ssize_t) noexcept nogil
         void (*multiply)(void *, Py_ssize_t, double) noexcept nogil
         double raised
     void fence() noexcept nogil

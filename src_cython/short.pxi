@@ -45,7 +45,7 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options):
         out = PyArray_NewLikeArray(logits, cnp.NPY_CORDER, NULL, 0) if out is None else out
         task.out, task.out_stride = <char *>data(out), task.first_stride
     with nogil:
-        bad = run(&task, 0, n_rows, 0, task.n_blocks, ALL)
+        bad = run_rows(&task, 0, n_rows, 0, task.n_blocks, ALL)
     if bad >= 0:
         return bad
     if task.kernel == LSE:

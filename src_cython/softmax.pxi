@@ -7,7 +7,7 @@ cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, const Late 
     cdef const char *x = first_at(task, i, b)
     cdef Map map
     cdef Block block
-    state.other = state.t = state.d = 0
+    state.other = state.t = state.d = state.alone = 0
     state.best = b
     if task.cap > 0 and late != NULL:
         late.write(&late.block, &late.map, late.a)
@@ -25,14 +25,14 @@ cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, const Late 
 
 
 cdef inline void put_state(const Task *task, Py_ssize_t i, Py_ssize_t b, State state) noexcept nogil:
-    cdef double *at = task.states + (i * task.n_blocks + b) * 4
-    at[0], at[1], at[2], at[3] = state.m, state.s, state.t, state.d
+    cdef double *at = task.states + (i * task.n_blocks + b) * PARTS
+    at[0], at[1], at[2], at[3], at[4] = state.m, state.s, state.t, state.d, state.alone
 
 
 cdef inline State get_state(const Task *task, Py_ssize_t i, Py_ssize_t b) noexcept nogil:
     cdef State state
-    cdef double *at = task.states + (i * task.n_blocks + b) * 4
-    state.m, state.s, state.t, state.d = at[0], at[1], at[2], at[3]
+    cdef double *at = task.states + (i * task.n_blocks + b) * PARTS
+    state.m, state.s, state.t, state.d, state.alone = at[0], at[1], at[2], at[3], at[4]
     state.other = 0
     state.best = b
     return state
@@ -45,7 +45,7 @@ cdef inline void fold(const Task *task, State *a, State b) noexcept nogil:
         a.other = (a.other + a.s) * (0.0 if is_endless(task, a.m) and not isnan(a.other + a.s) else exp(-shift))
         if a.t != 0:
             a.d = a.d + shift * a.t
-        a.m, a.s, a.best = b.m, b.s, b.best
+        a.m, a.s, a.best, a.alone = b.m, b.s, b.best, b.alone
     else:
         a.other += b.s * (exp(shift) if a.m > b.m and not is_endless(task, b.m) else 1.0)
         if b.t != 0:
@@ -62,16 +62,20 @@ cdef State stored_state(const Task *task, Py_ssize_t i) noexcept nogil:
     return state
 
 
-cdef double rest_of(const Task *task, Py_ssize_t i, State *state) noexcept nogil:
+cdef inline void single_out(const Task *task, Py_ssize_t i, State *state) noexcept nogil:
+    """Where the sums are small, read the best block again: what is left of it without a maximum."""
+    cdef Map map
+    if state.other + state.s < 2 and not is_endless(task, state.m):
+        map = map_of(task, state.m)
+        state.alone = task.lanes.sum_without_max(first_at(task, i, state.best), block_size(task, state.best), &map)
+
+
+cdef inline double rest_of(const Task *task, const State *state) noexcept nogil:
     """sum exp(z - z_m) over all classes but one maximum, to relative accuracy also where it is small."""
     cdef double total = state.other + state.s
-    cdef Map map
     if is_endless(task, state.m):
         return NAN
-    if not total < 2:
-        return total - 1
-    map = map_of(task, state.m)
-    return state.other + task.lanes.sum_without_max(first_at(task, i, state.best), block_size(task, state.best), &map)
+    return total - 1 if not total < 2 else state.other + state.alone
 
 
 cdef double lse_of(const Task *task, State *state, double rest) noexcept nogil:
@@ -95,7 +99,8 @@ cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t r
         else:
             fold(task, &state, block_state(task, i, b, &late if before.row >= 0 else NULL))
     write_label(task, before)
-    before[0] = finish(task, i, y, logit(task, i, y), &state, rest_of(task, i, &state))
+    single_out(task, i, &state)
+    before[0] = finish(task, i, y, logit(task, i, y), &state, rest_of(task, &state))
     if task.out == NULL:
         before.row = -1
     elif task.n_blocks == 1:
@@ -118,7 +123,7 @@ cdef void kept_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1
     cdef Kept kept[KEPT_BLOCKS]
     cdef State state, block
     cdef Final final
-    block.other = block.t = block.d = 0
+    block.other = block.t = block.d = block.alone = 0
     for b in range(task.n_blocks):
         task.lanes.exp_in_place(out_at(task, i, b), block_size(task, b), task.log2e,
                                 ahead(task, i, b + 2, row1), &kept[b])
@@ -159,9 +164,10 @@ cdef void softmax_phase(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t
     cdef Final *finals = <Final *>task.finals
     if phase == FINISH:
         state = stored_state(task, i)
-        finals[i] = finish(task, i, y, logit(task, i, y), &state, rest_of(task, i, &state))
+        finals[i] = finish(task, i, y, finals[i].x_y, &state, rest_of(task, &state))
     elif phase == LABEL:
-        write_label(task, &finals[i])
+        if block0 * BLOCK <= finals[i].y < block1 * BLOCK:
+            write_label(task, &finals[i])
     else:
         for b in range(block0, block1):
             write_block(task, &finals[i], b)

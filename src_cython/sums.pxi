@@ -17,7 +17,7 @@ cdef void sum_row(const Task *task, Py_ssize_t i, Py_ssize_t block0, Py_ssize_t 
         total = task.finals[i * FINALS]
     else:
         for b in range(task.n_blocks):
-            total += task.states[(i * task.n_blocks + b) * 4] if phase == FINISH else block_sum(task, i, b)
+            total += task.states[(i * task.n_blocks + b) * PARTS] if phase == FINISH else block_sum(task, i, b)
     if phase == FINISH:
         task.finals[i * FINALS] = total
     if task.losses != NULL:

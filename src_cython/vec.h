@@ -37,6 +37,15 @@ INLINE vd set_d(double x) { return x - (vd){0}; }
 INLINE vf select_f(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
 INLINE vd select_d(vl mask, vd a, vd b) { return (vd)(((vl)a & mask) | ((vl)b & ~mask)); }
 
+/* whether any lane is set */
+INLINE int any_f(vi mask) {
+    int64_t part[VEC_BYTES / 8], any = 0;
+    memcpy(part, &mask, sizeof part);
+    for (int i = 0; i < VEC_BYTES / 8; i++) any |= part[i];
+    return any != 0;
+}
+INLINE int any_d(vl mask) { return any_f((vi)mask); }
+
 /* the larger; b where either is NaN, as MAXPS has it */
 #if VEC_BYTES == 64
 INLINE vf max_f(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
@@ -229,12 +238,14 @@ INLINE double lanes_d(vd a) {
         for (int i = 0; i < n; i++) s[i] += s[i + n];
     return s[0];
 }
-INLINE vd halves_f(vf a) {
+INLINE vd wide_f(vf a) {
     vf_half half[2];
     memcpy(half, &a, sizeof half);
     return __builtin_convertvector(half[0], vd) + __builtin_convertvector(half[1], vd);
 }
-INLINE double sum_f(const vf *s) { return lanes_d((halves_f(s[0]) + halves_f(s[1])) + (halves_f(s[2]) + halves_f(s[3]))); }
+/* the same for a vector of doubles, which needs no widening */
+INLINE vd wide_d(vd a) { return a; }
+INLINE double sum_f(const vf *s) { return lanes_d((wide_f(s[0]) + wide_f(s[1])) + (wide_f(s[2]) + wide_f(s[3]))); }
 INLINE double sum_d(const vd *s) { return lanes_d((s[0] + s[1]) + (s[2] + s[3])); }
 
 /* the largest lane of four vectors */

@@ -47,7 +47,7 @@ def test_cut_rows_give_the_same_bits(backend, name, dtype):
         options = {"ignore_index": -100, **options}
         run, whole = bound(backend, name, x, q, labels, options)
         assert run(0, 4, 0, blocks, contract.ALL) == -1
-        room = dict(states=np.full((4, blocks, 4), np.nan), finals=np.full((4, contract.FINALS), np.nan))
+        room = dict(states=np.full((4, blocks, contract.PARTS), np.nan), finals=np.full((4, contract.FINALS), np.nan))
         run, cut = bound(backend, name, x, q, labels, options | room)
         in_phases(run, 4, blocks)
         checks.check_same_bits(cut, whole)

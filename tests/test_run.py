@@ -75,13 +75,28 @@ def test_what_is_copied_first(backend, seen, name):
     """Rows that a kernel cannot read in place, and only those."""
     operation, inputs = OPERATIONS[name], inputs_of(name, (3, 97), "float32")
     odd = np.asfortranarray(inputs[0])
-    assert seen.since(lambda: operation(odd, *inputs[1:]))[0].staged
+    tiles = backends.load(backend).TILES
+    plan = seen.since(lambda: operation(odd, *inputs[1:]))[0]
+    assert (plan.tiled, plan.staged) == (tiles, not tiles)
     assert seen.since(lambda: operation(inputs[0].astype(">f4"), *inputs[1:]))[0].staged
     wide = np.zeros((6, 200), np.float32)[::2, 1:98]
     assert not seen.since(lambda: operation(wide, *inputs[1:]))[0].staged
     if operation.takes_out:
         assert not seen.since(lambda: operation(*inputs, out=wide))[0].staged
-        assert seen.since(lambda: operation(*inputs, out=odd))[0].staged
+        plan = seen.since(lambda: operation(*inputs, out=odd))[0]
+        assert (plan.tiled, plan.staged) == (tiles, not tiles)
+
+
+def test_rows_side_by_side(seen, backend):
+    """How many are computed together, and how they are cut: a cache line of each class, or all that lies between two."""
+    tiles = backends.load(backend).TILES
+    for shape, n_threads, group, split in [((2, 9, 100), 1, 16, "rows"), ((1, 40_000, 33), 2, 33, "classes"),
+                                           ((1, 40_000, 600), 2, 16, "rows"), ((90, 1000, 15), 2, 15, "rows"),
+                                           ((1, 500_000, 2), 2, 2, "classes"), ((1, 20_000, 100), 2, 16, "rows")]:
+        with fs.use_num_threads(2):
+            plan, _ = seen.since(lambda s=shape: fs.softmax(np.zeros(s, np.float32), axis=1))
+        assert (plan.tiled, plan.staged, plan.n_threads) == (tiles, not tiles, n_threads), shape
+        assert not tiles or (plan.group, plan.split) == (group, split), shape
 
 
 def test_integers_run_in_float64(seen):

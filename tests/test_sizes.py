@@ -33,23 +33,9 @@ def test_sizes_that_straddle_vectors_and_blocks(every_backend, name, dtype):
 
 
 GUARDED = """
-import ctypes, mmap, sys, numpy as np, fastsoftmax as fs
+import sys, fastsoftmax as fs
+from guarded import guarded
 from operations import DTYPES, OPERATIONS, inputs_of
-
-PAGE = mmap.PAGESIZE
-libc = ctypes.CDLL(None, use_errno=True)
-
-def guarded(a, at_end):
-    '''A copy of `a` right behind a page that nobody may touch, or right before one.'''
-    room = -(-max(a.nbytes, 1) // PAGE) * PAGE
-    memory = mmap.mmap(-1, room + 2 * PAGE)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    for page in (start, start + PAGE + room):
-        assert libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(PAGE), 0) == 0
-    offset = PAGE + (room - a.nbytes if at_end else 0)
-    copy = np.ndarray(a.shape, a.dtype, memory, offset)
-    copy[...] = a
-    return copy
 
 fs.set_backend(sys.argv[1])
 for dtype in DTYPES:

@@ -4,7 +4,7 @@ import importlib
 import os
 
 BUILDS = {4: ("x86-64-v4", "_kernels_v4"), 3: ("x86-64-v3", "_kernels_v3"), 1: ("baseline", "_kernels_baseline")}
-SPLITS_CLASSES = True
+SPLITS_CLASSES = TILES = True
 
 
 def _level(can):

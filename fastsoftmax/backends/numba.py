@@ -14,6 +14,7 @@ from . import _numba_states as states
 from ._numba_cache import kernel
 
 SPLITS_CLASSES = True
+TILES = False
 
 KERNELS = {
     "lse_rows": (rows.softmax_rows, states.LSE),

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..dtypes import BF16, F16
 
-SPLITS_CLASSES = False
+SPLITS_CLASSES = TILES = False
 CHUNK_LOGITS = 1 << 16  # logits a chunk: 512 KB of float64 temporaries, whatever the batch
 
 
