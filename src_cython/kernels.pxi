@@ -74,7 +74,7 @@ cdef struct Task:
     double scale, log2e, cap, smoothing, z_loss, grad_scale
     double keep, smooth   # t[k] = w[k]*(keep*q[k] + smooth)
     double unit   # smooth where all targets have it as a factor: a sum of ones is exact, one of V times e/V is not
-    bint has_targets, stream, keeps
+    bint has_targets, stream, keeps, is_short
     int64_t ignore_index
 
 
@@ -105,7 +105,7 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
             softmax_phase(task, i, y, block0, block1, phase)
         elif task.keeps:
             kept_row(task, i, y, row1)
-        else:
+        elif not (task.is_short and short_row(task, i, y)):
             softmax_row(task, i, y, row1, &before)
     write_row(task, &before)
     if task.stream:
@@ -154,6 +154,7 @@ cdef void derive(Task *task, bint keep_exps) noexcept nogil:
     task.smooth = task.smoothing / task.n_classes if task.n_classes else 0.0
     task.unit = task.smooth if task.second == NULL else 1.0
     task.has_targets = task.kernel == SOFT_CROSS_ENTROPY or task.smooth != 0
+    task.is_short = task.n_blocks == 1 and task.cap == 0 and not task.has_targets
     task.keeps = (keep_exps and task.lanes.multiply != NULL and task.n_blocks <= KEPT_BLOCKS
                   and task.cap == 0 and not task.has_targets
                   and (task.kernel == SOFTMAX or task.kernel == CROSS_ENTROPY))

@@ -34,6 +34,11 @@ typedef struct {
 /* a block that was replaced by e = 2^((x - reference)*log2e - c); its maximum and sum exp(z - z_max) */
 typedef struct { double max, sum, reference, c; } fs_kept;
 
+#define BLOCK_SIZE 4096                /* classes of a block, contract.BLOCK */
+
+/* room for the exps of a block, and a vector beyond */
+typedef struct { double exps[BLOCK_SIZE + 8] __attribute__((aligned(64))); } fs_room;
+
 typedef struct {
     Py_ssize_t itemsize, weight_itemsize;
     double (*get)(const void *, Py_ssize_t);
@@ -44,6 +49,8 @@ typedef struct {
     double (*sum_without_max)(const void *, Py_ssize_t, const fs_map *);
     int (*max_exp_sum)(const void *, Py_ssize_t, double, const fs_late *, double *, double *);
     void (*target_sums)(const fs_block *, const fs_map *, double *, double *);
+    double (*short_rest)(const void *, Py_ssize_t, double, double, void *);
+    void (*short_write)(const void *, Py_ssize_t, double, void *, int);
     void (*write_probs)(const fs_block *, const fs_map *, double);
     void (*write_log_probs)(const fs_block *, const fs_map *, double);
     double (*grad_sum)(const void *, const void *, Py_ssize_t, int);
@@ -56,7 +63,6 @@ typedef struct {
     double raised;                     /* what the kept exps are too large by */
 } fs_lanes;
 
-#define BLOCK_SIZE 4096                /* classes of a block, contract.BLOCK */
 #define HEADROOM_f 60                  /* powers of two that a sum of 2^12 terms may lie above 1 */
 #define HEADROOM_d 400
 

@@ -20,6 +20,8 @@ cdef extern from "lanes.h":
         Py_ssize_t piece
     ctypedef struct Kept "fs_kept":
         double max, sum, reference, c
+    ctypedef struct Exps "fs_room":
+        double exps[1]
     ctypedef struct Lanes "fs_lanes":
         Py_ssize_t itemsize, weight_itemsize
         double (*get)(const void *, Py_ssize_t) noexcept nogil
@@ -30,6 +32,8 @@ cdef extern from "lanes.h":
         double (*sum_without_max)(const void *, Py_ssize_t, const Map *) noexcept nogil
         int (*max_exp_sum)(const void *, Py_ssize_t, double, const Late *, double *, double *) noexcept nogil
         void (*target_sums)(const Block *, const Map *, double *, double *) noexcept nogil
+        double (*short_rest)(const void *, Py_ssize_t, double, double, void *) noexcept nogil
+        void (*short_write)(const void *, Py_ssize_t, double, void *, int) noexcept nogil
         void (*write_probs)(const Block *, const Map *, double) noexcept nogil
         void (*write_log_probs)(const Block *, const Map *, double) noexcept nogil
         double (*grad_sum)(const void *, const void *, Py_ssize_t, int) noexcept nogil

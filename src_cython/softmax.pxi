@@ -78,11 +78,31 @@ cdef inline double rest_of(const Task *task, const State *state) noexcept nogil:
     return total - 1 if not total < 2 else state.other + state.alone
 
 
-cdef double lse_of(const Task *task, State *state, double rest) noexcept nogil:
-    cdef double total = state.s + state.other  # NaN where the row has one
+cdef inline double lse_of(const Task *task, const State *state, double log1p_rest) noexcept nogil:
     if is_endless(task, state.m):
-        return NAN if isnan(total) else state.m
-    return z_of(task, state.m) + log1p(rest)
+        return NAN if isnan(state.s + state.other) else state.m  # NaN where the row has one
+    return z_of(task, state.m) + log1p_rest
+
+
+cdef bint short_row(const Task *task, Py_ssize_t i, Py_ssize_t y) noexcept nogil:
+    """A row of one block: one exp a logit, kept aside. False, with nothing done, where its maximum is infinite."""
+    cdef Exps kept
+    cdef const char *x = first_at(task, i, 0)
+    cdef bint is_written = task.out != NULL and task.kernel != LOG_SOFTMAX
+    cdef State state
+    cdef Final final
+    state.m = task.lanes.block_max(x, task.n_classes)
+    if is_endless(task, state.m):
+        return False
+    state.s = state.other = state.t = state.d = 0
+    final = finish(task, i, y, logit(task, i, y), &state,
+                   task.lanes.short_rest(x, task.n_classes, task.log2e, state.m, kept.exps if is_written else NULL))
+    if is_written:
+        task.lanes.short_write(kept.exps, task.n_classes, factor(task, &final), out_at(task, i, 0), task.stream)
+        write_label(task, &final)
+    elif task.out != NULL:
+        write_block(task, &final, 0)
+    return True
 
 
 cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1, Final *before) noexcept nogil:
@@ -181,12 +201,14 @@ cdef Final finish(const Task *task, Py_ssize_t i, Py_ssize_t y, double x_y, Stat
     final.m = reference(task, state.m)
     final.rest = rest
     final.a = final.g = 1
-    lse = lse_of(task, state, final.rest)
+    if task.lse == NULL and task.losses == NULL:
+        return final
+    log1p_rest = log1p(final.rest)
+    lse = lse_of(task, state, log1p_rest)
     if task.lse != NULL:
         task.lse[i] = lse
     if task.losses == NULL:
         return final
-    log1p_rest = log1p(final.rest)
     t = state.t * task.unit
     loss = t * log1p_rest + state.d * task.unit
     if task.labels != NULL:

@@ -23,15 +23,23 @@ INLINE vu widen(const void *x) { vh h; memcpy(&h, x, sizeof h); return __builtin
 INLINE void narrow(void *x, vu bits) { vh h = __builtin_convertvector(bits, vh); memcpy(x, &h, sizeof h); }
 #endif
 
-/* n elements of less than a vector */
+/* the first n bytes of a vector's; on AVX-512 by whole vectors and a mask, for stores of parts delay what reads them whole */
 #if VEC_BYTES == 64
-INLINE void copy_few(void *to, const void *from, Py_ssize_t n, size_t size) { /* at most 64 bytes, by a mask */
-    __mmask64 mask = ((__mmask64)1 << (n * size)) - 1;
+INLINE void load_few(void *part, const void *from, size_t n) {
+    __mmask64 mask = ((__mmask64)1 << n) - 1;
+    _mm512_storeu_si512(part, _mm512_mask_loadu_epi8(_mm512_loadu_si512(part), mask, from));
+}
+INLINE void store_few(void *to, const void *part, size_t n) {
+    _mm512_mask_storeu_epi8(to, ((__mmask64)1 << n) - 1, _mm512_loadu_si512(part));
+}
+INLINE void copy_few(void *to, const void *from, size_t n) {
+    __mmask64 mask = ((__mmask64)1 << n) - 1;
     _mm512_mask_storeu_epi8(to, mask, _mm512_maskz_loadu_epi8(mask, from));
 }
-#define COPY_FEW copy_few
 #else
-#define COPY_FEW(to, from, n, size) memcpy(to, from, (n) * (size))
+INLINE void copy_few(void *to, const void *from, size_t n) { memcpy(to, from, n); }
+INLINE void load_few(void *part, const void *from, size_t n) { memcpy(part, from, n); }
+INLINE void store_few(void *to, const void *part, size_t n) { memcpy(to, part, n); }
 #endif
 
 INLINE vf load_f32(const float *x) { vf v; memcpy(&v, x, sizeof v); return v; }

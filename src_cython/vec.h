@@ -231,13 +231,27 @@ INLINE vd log_d(vd x) {
 
 /* the sum over the lanes of four vectors, in double and in an order of its own, always the same */
 typedef float vf_half __attribute__((vector_size(VEC_BYTES / 2)));
-INLINE double lanes_d(vd a) {
-    double s[W_D];
-    memcpy(s, &a, sizeof s);
-    for (int n = W_D / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++) s[i] += s[i + n];
-    return s[0];
-}
+#if VEC_BYTES == 64 /* the halves added first, as below */
+INLINE double lanes_d(vd a) { return _mm512_reduce_add_pd((__m512d)a); }
+INLINE int count_f(vi a) { return _mm512_reduce_add_epi32((__m512i)a); }
+INLINE int count_d(vl a) { return (int)_mm512_reduce_add_epi64((__m512i)a); }
+INLINE double largest_f(vf a) { return _mm512_reduce_max_ps((__m512)a); }
+INLINE double largest_d(vd a) { return _mm512_reduce_max_pd((__m512d)a); }
+#else
+#define HALVING(name, R, E, V, W, ...) \
+    INLINE R name(V a) { \
+        E t[W]; \
+        memcpy(t, &a, sizeof t); \
+        for (int n = W / 2; n > 0; n /= 2) \
+            for (int i = 0; i < n; i++) t[i] = __VA_ARGS__; \
+        return t[0]; \
+    }
+HALVING(lanes_d, double, double, vd, W_D, t[i] + t[i + n])
+HALVING(count_f, int, int32_t, vi, W_F, t[i] + t[i + n])
+HALVING(count_d, int, int64_t, vl, W_D, t[i] + t[i + n])
+HALVING(largest_f, double, float, vf, W_F, t[i + n] > t[i] ? t[i + n] : t[i])
+HALVING(largest_d, double, double, vd, W_D, t[i + n] > t[i] ? t[i + n] : t[i])
+#endif
 INLINE vd wide_f(vf a) {
     vf_half half[2];
     memcpy(half, &a, sizeof half);
@@ -249,21 +263,7 @@ INLINE double sum_f(const vf *s) { return lanes_d((wide_f(s[0]) + wide_f(s[1])) 
 INLINE double sum_d(const vd *s) { return lanes_d((s[0] + s[1]) + (s[2] + s[3])); }
 
 /* the largest lane of four vectors */
-INLINE double top_f(const vf *m) {
-    float t[W_F];
-    vf a = max_f(max_f(m[0], m[1]), max_f(m[2], m[3]));
-    memcpy(t, &a, sizeof t);
-    for (int n = W_F / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++) t[i] = t[i + n] > t[i] ? t[i + n] : t[i];
-    return t[0];
-}
-INLINE double top_d(const vd *m) {
-    double t[W_D];
-    vd a = max_d(max_d(m[0], m[1]), max_d(m[2], m[3]));
-    memcpy(t, &a, sizeof t);
-    for (int n = W_D / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++) t[i] = t[i + n] > t[i] ? t[i + n] : t[i];
-    return t[0];
-}
+INLINE double top_f(const vf *m) { return largest_f(max_f(max_f(m[0], m[1]), max_f(m[2], m[3]))); }
+INLINE double top_d(const vd *m) { return largest_d(max_d(max_d(m[0], m[1]), max_d(m[2], m[3]))); }
 
 #endif
