@@ -10,7 +10,8 @@ A backend is a module with
 
 Conventions: all arrays of a job are carriers (dtypes.py) with the class axis contiguous and any row stride, or for
 backends with TILES (n_outer, n_classes, inner) with row i at [i // inner, :, i % inner]: the rows of an outer one lie
-side by side, the other strides are any, and `inner` is the same in all such arrays of a job. A row gives the same bits.
+side by side, the other strides are any, and `inner` is the same in all such arrays of a job. A row gives the same bits
+wherever it stands, but that exps which were kept in `out` (Job.keep_exps) round otherwise.
 IN arrays are never written; `out` may be `first` itself. Kernels are serial, allocate nothing, raise nothing
 and work without the GIL where the backend can.
 
@@ -51,9 +52,10 @@ import numpy as np
 from .dtypes import Dtype
 
 BLOCK = 4096  # classes: 16 KB of float32, so that a block's second reading comes from L1
-# Waking a thread and hearing from it takes 60 us, a logit 0.6 ns: two threads win 5 % from 512,000 logits on, loss and
-# softmax alike (gradient in place: from 724,000 on). Measured by `python -m fastsoftmax.bench.threshold`.
-LOGITS_PER_THREAD = 1 << 18
+# Waking a thread and hearing from it takes 60 us, a logit 0.2 to 0.6 ns: two threads win 5 % from 512,000 logits on in the
+# loss and softmax, from 724,000 on in place, from 1,448,000 on where the gradient is new memory. Measured by
+# `python -m fastsoftmax.bench.threshold`; beside another library whose threads spin, two still lose at 800,000.
+LOGITS_PER_THREAD = 1 << 19
 # A row of this size stays in the L2 cache (1 MB and more on CPUs with AVX-512) between its two passes.
 KEPT_BYTES = 3 << 18
 PARTS = 5  # numbers that a block's state is kept in, at most
@@ -91,7 +93,7 @@ class Job(NamedTuple):
     finals: np.ndarray | None = None  # (n_rows, FINALS) float64, with phases only
     stream: bool = False  # whether out is best written past the caches: large, and not read soon
     group: int = 1  # rows that are computed together where they lie side by side
-    keep_exps: bool = False  # whether a row in place may hold its exps meanwhile: out is first, and a row fits the L2 cache
+    keep_exps: bool = False  # whether a row of out may hold its exps meanwhile: it fits the L2 cache and is not streamed
 
 
 def n_blocks(n_classes):

@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     staged: bool  # whether rows are copied, a few at a time, to where kernels can read them
     staged_rows: int
     stream: bool  # whether the output goes past the caches
-    keep_exps: bool  # whether rows hold their exps in place, which saves the second exp
+    keep_exps: bool  # whether rows of the output hold their exps meanwhile, which saves the second exp
 
 
 def make(problem, backend, splits_classes, n_threads, inner, packed, staged, in_place):
@@ -50,7 +50,9 @@ def make(problem, backend, splits_classes, n_threads, inner, packed, staged, in_
     few = n_threads > 1 and n_rows < 2 * n_threads * group and blocks * group > n_rows
     long = n_classes * group > 16 * LOGITS_PER_SLICE
     row_bytes = n_classes * itemsize
-    keep_exps = in_place and not tiled and not staged and blocks > 1 and row_bytes <= KEPT_BYTES
+    large = problem.wants_out and n_rows * row_bytes >= STREAMED_BYTES
+    stream = large and not staged and (tiled or not in_place)
+    keep_exps = problem.wants_out and not (stream or tiled or staged) and blocks > 1 and row_bytes <= KEPT_BYTES
     # kept exps round differently, so they must not depend on the number of threads
     split = "classes" if splits_classes and (few or long) and not keep_exps else "rows"
     shares = 4 * n_threads if n_threads > 1 else 1
@@ -60,9 +62,8 @@ def make(problem, backend, splits_classes, n_threads, inner, packed, staged, in_
         step = max(1, min(LOGITS_PER_SLICE // max(1, n_classes), -(-n_rows // shares)))
         step = -(-step // group) * group
     rows = max(1, min(n_rows, STAGED_BYTES // max(1, row_bytes)))
-    large = problem.wants_out and n_rows * row_bytes >= STREAMED_BYTES
     return Plan(backend, problem.kernel, problem.dtype.name, n_rows, n_classes, blocks, n_threads, split,
-                step, group, tiled, staged, rows, large and not staged and (tiled or not in_place), keep_exps)
+                step, group, tiled, staged, rows, stream, keep_exps)
 
 
 def _group(inner, itemsize, whole, two_arrays):

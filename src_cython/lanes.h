@@ -31,7 +31,7 @@ typedef struct {
     Py_ssize_t piece;                  /* logits read, then written, in turn: memory does both at once */
 } fs_late;
 
-/* a block that was replaced by e = 2^((x - reference)*log2e - c); its maximum and sum exp(z - z_max) */
+/* a block of which e was written, 2^((x - reference)*log2e - c); its maximum and sum exp(z - z_max) */
 typedef struct { double max, sum, reference, c; } fs_kept;
 
 #define BLOCK_SIZE 4096                /* classes of a block, contract.BLOCK */
@@ -57,9 +57,9 @@ typedef struct {
     void (*write_softmax_grad)(const fs_block *, double, int);
     double (*divergence)(const void *, const void *, Py_ssize_t);
     /* for dtypes that are computed in as they are stored, else NULL */
-    void (*exp_in_place)(void *, Py_ssize_t, double, const void *, fs_kept *);
+    void (*exps)(const void *, void *, Py_ssize_t, double, const void *, fs_kept *);
     double (*sum_of_others)(void *, Py_ssize_t);
-    void (*multiply)(void *, Py_ssize_t, double);
+    void (*multiply)(void *, Py_ssize_t, double, double);
     double raised;                     /* what the kept exps are too large by */
 } fs_lanes;
 

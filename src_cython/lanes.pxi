@@ -39,9 +39,9 @@ cdef extern from "lanes.h":
         double (*grad_sum)(const void *, const void *, Py_ssize_t, int) noexcept nogil
         void (*write_softmax_grad)(const Block *, double, int) noexcept nogil
         double (*divergence)(const void *, const void *, Py_ssize_t) noexcept nogil
-        void (*exp_in_place)(void *, Py_ssize_t, double, const void *, Kept *) noexcept nogil
+        void (*exps)(const void *, void *, Py_ssize_t, double, const void *, Kept *) noexcept nogil
         double (*sum_of_others)(void *, Py_ssize_t) noexcept nogil
-        void (*multiply)(void *, Py_ssize_t, double) noexcept nogil
+        void (*multiply)(void *, Py_ssize_t, double, double) noexcept nogil
         double raised
     void fence() noexcept nogil
     enum: BLOCK "BLOCK_SIZE"

@@ -37,7 +37,7 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options):
             return None
         losses = one_a_row(logits)
         task.losses = <double *>data(losses)
-    derive(&task, out is logits and task.n_classes > BLOCK and task.first_stride <= KEPT_BYTES)
+    derive(&task, "out" in defaults and task.n_classes > BLOCK and task.first_stride <= KEPT_BYTES)
     if task.kernel == CROSS_ENTROPY or task.kernel == LSE:
         lse = one_a_row(logits)
         task.lse = <double *>data(lse)

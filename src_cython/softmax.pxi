@@ -137,7 +137,7 @@ cdef void write_row(const Task *task, Final *final) noexcept nogil:
 
 
 cdef void kept_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1) noexcept nogil:
-    """In place, one exp a logit: e = exp(z - reference) stands where the logits were, then is multiplied."""
+    """One exp a logit: e = exp(z - reference) stands in the output, which may be the logits, then is multiplied."""
     cdef Py_ssize_t b
     cdef double x_y = logit(task, i, y), total, rest
     cdef Kept kept[KEPT_BLOCKS]
@@ -145,8 +145,8 @@ cdef void kept_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1
     cdef Final final
     block.other = block.t = block.d = block.alone = 0
     for b in range(task.n_blocks):
-        task.lanes.exp_in_place(out_at(task, i, b), block_size(task, b), task.log2e,
-                                ahead(task, i, b + 2, row1), &kept[b])
+        task.lanes.exps(first_at(task, i, b), out_at(task, i, b), block_size(task, b), task.log2e,
+                        ahead(task, i, b + 2, row1), &kept[b])
         block.m, block.s, block.best = kept[b].max, kept[b].sum, b
         if b == 0:
             state = block
@@ -163,7 +163,7 @@ cdef void kept_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1
     final = finish(task, i, y, x_y, &state, rest)
     for b in range(task.n_blocks):
         task.lanes.multiply(out_at(task, i, b), block_size(task, b), factor(task, &final)
-                            * exp2(fma(kept[b].reference - final.m, task.log2e, kept[b].c)))
+                            * exp2(fma(kept[b].reference - final.m, task.log2e, kept[b].c)), factor(task, &final))
     write_label(task, &final)
 
 

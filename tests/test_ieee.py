@@ -99,8 +99,8 @@ def test_what_is_wrong_stays_in_its_row(backend):
 
 
 def test_broken_rows_cut_into_blocks_give_the_same_bits(backend):
-    """One row of 600,001 classes is split among threads, twelve are not."""
-    x = make("logits", (12, 600_001), "float32")
+    """One row of 1,100,001 classes is split among threads, twelve are not."""
+    x = make("logits", (12, 1_100_001), "float32")
     x[0, :200_000], x[1], x[2, 299_000], x[3, 150_000], x[4, [0, -1]] = -INF, -INF, NAN, INF, (INF, NAN)
     for name in ("softmax", "log_softmax", "logsumexp", "cross_entropy_and_grad", "optional_and_grad"):
         inputs = (x, np.full(12, 299_999))[:len(OPERATIONS[name].inputs)]

@@ -43,7 +43,7 @@ def test_in_place_over_several_blocks(backend, name, dtype):
 @operation_names
 def test_threads_change_no_bit(backend, name, dtype):
     """Rows split among threads; classes split; many rows of many classes."""
-    for shape in [(64, 20_000), (1, 1_000_000)] if dtype == "float32" else [(3, 200_001)]:
+    for shape in [(64, 20_000), (1, 1_100_000)] if dtype == "float32" else [(3, 400_001)]:
         checks.check_threads(OPERATIONS[name], inputs_of(name, shape, dtype))
 
 
@@ -51,10 +51,10 @@ def test_threads_change_no_bit(backend, name, dtype):
 def test_threads_and_batches_change_no_bit_in_place(backend, name):
     if OPERATIONS[name].takes_out:
         call = checks.over_first(OPERATIONS[name])
-        for shape in [(64, 20_000), (1, 600_001)]:
+        for shape in [(64, 20_000), (1, 1_100_001)]:
             checks.check_threads(call, inputs_of(name, shape, "float32"))
         checks.check_batch(call, inputs_of(name, (40, 20_000), "float32"), rows=(0, 39))
-        checks.check_batch(call, inputs_of(name, (15, 600_001), "float32"), rows=(3,))
+        checks.check_batch(call, inputs_of(name, (15, 1_100_001), "float32"), rows=(3,))
 
 
 @dtype_names
@@ -66,7 +66,7 @@ def test_a_row_is_the_same_in_any_batch(backend, name, dtype):
 @operation_names
 def test_a_long_row_is_the_same_in_any_batch(backend, name):
     """Alone its classes are split among the threads; in a batch, of 18 MB, they are not."""
-    checks.check_batch(OPERATIONS[name], inputs_of(name, (15, 600_001), "float32"), rows=(3,))
+    checks.check_batch(OPERATIONS[name], inputs_of(name, (15, 1_100_001), "float32"), rows=(3,))
 
 
 @dtype_names

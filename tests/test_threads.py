@@ -129,7 +129,7 @@ def test_forcing_an_instruction_set_names_what_exists():
 
 def test_threads_that_share_nothing_but_labels(backend):
     """The same labels and weights in many calls: inputs are only read."""
-    x, labels = oracle.problem(30, 20_000)
+    x, labels = oracle.problem(60, 20_000)
     weight = np.random.default_rng(0).random(20_000)
     for a in (labels, weight):
         a.flags.writeable = False

@@ -69,7 +69,7 @@ def _place(job):
 def _keeps(job, kind):
     """Whether this job's rows can hold their exps in place."""
     plain = kind == states.SOFTMAX or (kind == states.LABELS and job.smoothing == 0)
-    return bool(job.keep_exps and plain and job.cap == 0 and job.dtype.carrier == job.dtype.real
+    return bool(job.keep_exps and _place(job) == 1 and plain and job.cap == 0 and job.dtype.carrier == job.dtype.real
                 and KERNELS[job.kernel][0] is rows.softmax_rows)
 
 
