@@ -55,7 +55,7 @@ BLOCK = 4096  # classes: 16 KB of float32, so that a block's second reading come
 # Waking a thread and hearing from it takes 60 us, a logit 0.2 to 0.6 ns: two threads win 5 % from 512,000 logits on in the
 # loss and softmax, from 724,000 on in place, from 1,448,000 on where the gradient is new memory. Measured by
 # `python -m fastsoftmax.bench.threshold`; beside another library whose threads spin, two still lose at 800,000.
-LOGITS_PER_THREAD = 1 << 19
+LOGITS_PER_THREAD = 450_000
 # A row of this size stays in the L2 cache (1 MB and more on CPUs with AVX-512) between its two passes.
 KEPT_BYTES = 3 << 18
 PARTS = 5  # numbers that a block's state is kept in, at most

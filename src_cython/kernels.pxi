@@ -106,7 +106,7 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
         elif task.keeps:
             kept_row(task, i, y, row1)
         elif not (task.is_short and short_row(task, i, y)):
-            softmax_row(task, i, y, row1, &before)
+            softmax_row(task, i, y, &before)
     write_row(task, &before)
     if task.stream:
         fence()

@@ -17,7 +17,6 @@ typedef struct {
     const void *x, *q, *w;
     void *out;
     Py_ssize_t n;
-    const void *ahead;                 /* what to fetch meanwhile, as many bytes as x has, or NULL */
     int stream;                        /* whether out goes past the caches */
     double keep, smooth;
 } fs_block;
@@ -63,6 +62,7 @@ typedef struct {
     double raised;                     /* what the kept exps are too large by */
 } fs_lanes;
 
+#define AHEAD_BYTES 8192               /* fetched while a block is read: loss of 512 x 100,000 float64 15.7 -> 13.4 ms */
 #define HEADROOM_f 60                  /* powers of two that a sum of 2^12 terms may lie above 1 */
 #define HEADROOM_d 400
 

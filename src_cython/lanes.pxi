@@ -9,7 +9,6 @@ cdef extern from "lanes.h":
         const void *w
         void *out
         Py_ssize_t n
-        const void *ahead
         int stream
         double keep, smooth
     ctypedef struct Late "fs_late":

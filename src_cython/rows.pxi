@@ -79,7 +79,6 @@ cdef inline Block block_at(const Task *task, Py_ssize_t i, Py_ssize_t b) noexcep
     block.w = weight_at(task, b) if task.has_targets else NULL
     block.out = out_at(task, i, b)
     block.n = block_size(task, b)
-    block.ahead = NULL
     block.stream = task.stream
     block.keep, block.smooth = task.keep, task.smooth
     return block

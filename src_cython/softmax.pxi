@@ -105,7 +105,7 @@ cdef bint short_row(const Task *task, Py_ssize_t i, Py_ssize_t y) noexcept nogil
     return True
 
 
-cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1, Final *before) noexcept nogil:
+cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Final *before) noexcept nogil:
     """Read row i while the row before is written; leave in `before` what row i is to be written from."""
     cdef Py_ssize_t b
     cdef State state
@@ -113,7 +113,6 @@ cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t r
     for b in range(task.n_blocks):
         if before.row >= 0:
             late = late_block(task, before, b)
-            late.block.ahead = ahead(task, i, b + 1, row1)
         if b == 0:
             state = block_state(task, i, b, &late if before.row >= 0 else NULL)
         else:
