@@ -237,7 +237,7 @@ def kept_row(a, n, i, y, row1):
                                    kept[f.best, 1], n.inner)
     final = finish(a, n, i, y, f, z_y, rest)
     factor = to_write(a, n, i, y, final).factor
-    _, _, _, up, _, _ = blocks.limits(a.out)
+    _, _, _, _, _, up, _, _ = blocks.limits(a.out)
     log2e = vec.scalar_like(a.out, n.inner * LOG2_E)
     for b in range(n_blocks):
         first, count = span(n, b)
