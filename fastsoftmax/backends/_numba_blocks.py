@@ -208,7 +208,7 @@ def one_vector(step, with_these, x, at, out, out_at, n):
 
 @inlined
 def each_vector(step, with_these, x, x0, out, out0, count, streams, ahead):
-    """out = step(x), aligned to out's cache lines after a head; where `ahead` is not None, x[ahead:] is fetched meanwhile."""
+    """out = step(x), aligned to cache lines after a head; where `ahead` is not None, x[ahead:] is fetched meanwhile."""
     w = vec.width(x)
     first = min(memory.head(out, out0), count)
     for k in range(0, first, w):

@@ -216,8 +216,9 @@ def block_state(a, n, i, b, late):
     m = s = t = d = 0.0
     could = False
     if n.cap == 0:
-        # log-probabilities are next to nothing to compute: their stores come in short bursts
-        piece = 16 * vec.width(a.x) if n.kind == LOG_SOFTMAX else blocks.PIECE
+        piece = BLOCK
+        if len(late) > 0:  # log-probabilities are next to nothing to compute: their stores come in short bursts
+            piece = 16 * vec.width(a.x) if n.kind == LOG_SOFTMAX else blocks.PIECE
         could, m, s = blocks.max_exp_sum(a.x, n.x0 + i * n.x_step + first, count, n.inner * LOG2_E, a, n, late, piece)
     if not could:
         z = block_of(a, n, i, b)
