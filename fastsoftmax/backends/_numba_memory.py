@@ -185,9 +185,9 @@ def load_pair(typingctx, array, k):
 
 
 def _put_pair(array, v, streams):
-    def put(builder, value, at):
-        size = BYTES if value.type == WORDS else value.type.count * array.dtype.bitwidth // 8
-        done = builder.store(value, at, align=size if streams else array.dtype.bitwidth // 8)
+    def put(context, builder, value, at):
+        align = context.get_abi_sizeof(value.type) if streams else array.dtype.bitwidth // 8
+        done = builder.store(value, at, align=align)
         if streams:
             done.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
 
@@ -196,11 +196,12 @@ def _put_pair(array, v, streams):
         if array.dtype == types.uint16:
             low, high = (_rounded(builder, v) for v in pair)
             both = builder.or_(builder.lshr(low, _number(16)), builder.and_(high, _number(0xFFFF0000)))
-            put(builder, both, _address(builder, memory, k, WORDS))
+            put(context, builder, both, _address(builder, memory, k, WORDS))
         else:
             stored = _stored(array.dtype)
             for at, value in zip((k, builder.add(k, I64(v.count))), pair, strict=True):
-                put(builder, _narrowed(builder, array.dtype, value), _address(builder, memory, at, stored))
+                value = _narrowed(builder, array.dtype, value)
+                put(context, builder, value, _address(builder, memory, at, stored))
         return context.get_dummy_value()
 
     return types.void(array, types.int64, v, v), codegen
