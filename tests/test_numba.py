@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from operations import dtype_of
 
+import fastsoftmax as fs
 from fastsoftmax import dtypes
 
 numba = pytest.importorskip("numba")
@@ -42,6 +43,17 @@ def test_sixteen_bit_numbers_round_as_they_should(dtype):
     nan = np.isnan(values)
     np.testing.assert_array_equal(stored.view(np.uint16)[~nan], right.view(np.uint16)[~nan])
     assert np.isnan(stored.view(kind)[nan].astype("f4")).all()
+
+
+@pytest.mark.parametrize("keyword", ["dlosses", "sample_weight"])
+def test_a_nan_of_any_bits_stays_one_in_bfloat16(keyword):
+    """Whose rounding adds below the cut: a NaN of ones alone would become -0."""
+    logits = np.zeros((2, 300), dtype_of("bfloat16"))
+    factor = np.array([0x7FFFFFFFFFFFFFFF, 0x3FF0000000000000], np.uint64).view("f8")
+    with fs.use_backend("numba"):
+        dlogits = fs.cross_entropy_and_grad(logits, np.zeros(2, int), reduction="none", **{keyword: factor}).dlogits
+    is_nan = np.isnan(dlogits.astype("f4"))
+    assert is_nan[0].all() and not is_nan[1].any()
 
 
 # the smallest of the kernels: what is tested is where it is kept. Whatever compiles has Numba register all it knows.

@@ -1,6 +1,7 @@
 """[1] What is done to one block of a row: maximum and sum in one reading, exps in place, the plain ways of writing.
 
-exp is 2^t: t = n + f with |f| <= 1/2, 2^f by a polynomial, 2^n put together from its bits (vec.power).
+exp is 2^t: t is a multiple of 1/STEPS, whose power is put together from its bits (vec.power), and a fraction, whose
+power is a polynomial.
 """
 
 import math
@@ -12,18 +13,29 @@ from numba.extending import overload
 from . import _numba_memory as memory
 from . import _numba_vec as vec
 from ._numba_cache import inlined, jit
-from ._numba_math import C32, C32_FLOOR, C64
+from ._numba_math import C32, C64
 
 LOG2_E = 1 / math.log(2)
-WIDTH, GROUP = vec.LANES, 8 * vec.LANES  # classes: of one vector; of the eight that are summed apart
 PIECE = 1024  # classes read, then written, in turn: memory does both at once
 
-# MAGIC: adding it rounds to an integer, which then stands, biased as an exponent is, in the last bits.
-# LOW: powers below are made about 2^LOW. RAISE: kept exps are 2^RAISE too large, clear of the subnormals, and
-# cut off at 2^LOWEST. LARGE: beyond, MAGIC - c is no exact integer. HEADROOM: powers of two that a term may reach.
-#           MAGIC                 LOW      LOWEST   RAISE  LARGE    HEADROOM
-LIMITS32 = (1.5 * 2.0**23 + 127, -120.0, -180.0, 64.0, 2.0**21, 60.0)
-LIMITS64 = (1.5 * 2.0**52 + 1023, -1000.0, -1500.0, 512.0, 2.0**50, 400.0)
+# (2^(f/STEPS) - 1)/f on |f| <= 1/2, minimax in the relative error of the power: with a table 5.4e-8 and 7.0e-18.
+# MAGIC: adding it rounds to an integer, which then stands in the last bits, biased as an exponent is where STEPS is 1.
+# LARGE: beyond, STEPS*c + MAGIC is no exact integer.
+if vec.HAS_TABLES:
+    SERIES32 = (0.0216611669896939601, 0.000234597217367866288)
+    SERIES64 = (0.0433216987849966785, 0.000938384792808981889, 0.0000135508077763952194, 1.4676100328580907e-7,
+                1.27161203956391151e-9, 9.18114549919102172e-12)
+    MAGIC32, LARGE32, MAGIC64, LARGE64 = 1.5 * 2.0**23, 2.0**16, 1.5 * 2.0**52, 2.0**46
+else:
+    SERIES32, SERIES64 = C32, C64
+    MAGIC32, LARGE32, MAGIC64, LARGE64 = 1.5 * 2.0**23 + 127, 2.0**21, 1.5 * 2.0**52 + 1023, 2.0**50
+
+# LOW: powers below are made about 2^LOW. RAISE: what is kept or written is at first 2^RAISE too large, clear of the
+# subnormals, and cut off at 2^LOWEST; LEAST is still a normal number when lowered. HEADROOM: powers of two that a term
+# may reach.
+#           STEPS                MAGIC    LARGE    LOW      LOWEST   RAISE  LEAST      HEADROOM
+LIMITS32 = (float(vec.STEPS32), MAGIC32, LARGE32, -120.0, -180.0, 64.0, 2.0**-60, 60.0)
+LIMITS64 = (float(vec.STEPS64), MAGIC64, LARGE64, -1000.0, -1500.0, 512.0, 2.0**-500, 400.0)
 
 
 def limits(x):
@@ -48,57 +60,54 @@ def _series(c):
     return series
 
 
-series32, series64, series_floor32 = _series(C32), _series(C64), _series(C32_FLOOR)
+series32, series64 = _series(SERIES32), _series(SERIES64)
 
 
-def exp2_of(x, f, power):
-    """2^f * power."""
+def series_of(x, f):
+    """(2^(f/STEPS) - 1)/f."""
     raise NotImplementedError("compiled only")
 
 
-@overload(exp2_of, inline="always")
-def _exp2_of(x, f, power):
-    def single(x, f, power):
-        return vec.fma(series32(x, f) * f, power, power)
-
-    def double(x, f, power):
-        return vec.fma(series64(x, f) * f, power, power)
-
-    return double if x.dtype == types.float64 else single
-
-
-def exp2_scaled(x, t):
-    """2^t, by VREDUCE and VSCALEF, which takes floor(t): doubles, whose series is for |f| <= 1/2, give it an integer."""
-    raise NotImplementedError("compiled only")
-
-
-@overload(exp2_scaled, inline="always")
-def _exp2_scaled(x, t):
-    def single(x, t):
-        f = vec.fraction(t)
-        return vec.scaled(vec.fma(series_floor32(x, f), f, vec.full(x, 1.0)), t)
-
-    def double(x, t):
-        f = vec.fraction(t)
-        return vec.scaled(vec.fma(series64(x, f), f, vec.full(x, 1.0)), t - f)
-
-    return double if x.dtype == types.float64 else single
+@overload(series_of, inline="always")
+def _series_of(x, f):
+    return (lambda x, f: series64(x, f)) if x.dtype == types.float64 else (lambda x, f: series32(x, f))
 
 
 @inlined
-def exp2_split(x, v, log2e, shift, low):
-    """2^(v*log2e - c), c an even integer, shift = MAGIC - c: the split is exact however far the exponent is from 0."""
+def split_of(x, log2e, c, lowest, up):
+    """By what v is split for 2^(v*log2e - c + up), c an even integer; v below (c + lowest)/log2e counts as that."""
+    steps, magic, _, _, _, _, _, _ = limits(x)
+    return vec.full(x, steps * log2e), vec.full(x, magic + steps * (up - c)), vec.full(x, (c + lowest) / log2e)
+
+
+@inlined
+def parts(x, v, by):
+    """(power, p, f): the power of two is power*(1 + p*f). The split is exact however far the exponent is from 0."""
+    log2e, shift, low = by
     v = vec.larger(low, v)
     k = vec.fma(v, log2e, shift)
-    return exp2_of(x, vec.fma(v, log2e, shift - k), vec.power(k))
+    f = vec.fma(v, log2e, shift - k)
+    return vec.power(k), series_of(x, f), f
 
 
 @inlined
-def exp2_raised(x, t, magic, low):
-    """2^(t + RAISE) for t <= 0, magic = MAGIC + RAISE, low = LOWEST."""
-    t = vec.larger(low, t)
-    k = t + magic
-    return exp2_of(x, t - (k - magic), vec.power(k))
+def exp2_split(x, v, by):
+    power, p, f = parts(x, v, by)
+    return vec.fma(p * f, power, power)
+
+
+def add_exp2(x, s, v, by):
+    """s and such a power more; for numbers of 16 bits in one operation less."""
+    raise NotImplementedError("compiled only")
+
+
+@overload(add_exp2, inline="always")
+def _add_exp2(x, s, v, by):
+    def fused(x, s, v, by):
+        power, p, f = parts(x, v, by)
+        return vec.fma(vec.fma(p, f, vec.full(x, 1.0)), power, s)
+
+    return fused if x.dtype.bitwidth == 16 else (lambda x, s, v, by: s + exp2_split(x, v, by))
 
 
 @inlined
@@ -109,21 +118,22 @@ def near(t):
 
 @inlined
 def first_max(x, start, count):
-    v = memory.load_some(x, start, min(count, WIDTH), -np.inf)
+    v = memory.load_some(x, start, count, -np.inf)
     return vec.top(v, v, v, v)
 
 
 @inlined
-def fused_step(x, v, m, s, log2e, shift, low):
-    """The next vector's part of maximum and sum."""
-    return vec.larger(v, m), s + exp2_split(x, v, log2e, shift, low)
+def fused_step(x, k, m, n, s, t, by):
+    """Two vectors' part of maxima and sums."""
+    v, w = memory.load_pair(x, k)
+    return vec.larger(v, m), vec.larger(w, n), add_exp2(x, s, v, by), add_exp2(x, t, w, by)
 
 
 @inlined
-def last_step(x, k, stop, m, s, log2e, shift, low):
-    """The same of x[k:stop], which may be short or nothing."""
+def last_step(x, k, stop, m, s, by):
+    """The same of one vector, x[k:stop], which may be short or nothing."""
     v = memory.load_some(x, k, stop - k, -np.inf)
-    return vec.larger(v, m), s + vec.keep_some(exp2_split(x, v, log2e, shift, low), stop - k)
+    return vec.larger(v, m), s + vec.keep_some(exp2_split(x, v, by), stop - k)
 
 
 def write_late(a, n, late, start, stop):
@@ -132,62 +142,58 @@ def write_late(a, n, late, start, stop):
 
 
 @jit
-def max_exp_sum(x, start, count, scale_log2e, a, n, late):
+def max_exp_sum(x, start, count, scale_log2e, a, n, late, piece):
     """(whether it could, maximum m, sum exp(z - z_m)) of a block, in one reading, z = x*scale.
 
     e = 2^(x*log2e - c) with c guessed from the first vector: useless where that is -inf or large, or more than
-    2^HEADROOM too low. A NaN is in the sum, not in the maximum. The block `late` is written in any case, piece by piece.
+    2^HEADROOM too low. A NaN is in the sum, not in the maximum. The block `late` is written in any case, `piece` by piece.
     """
-    magic, lowest, _, _, large, headroom = limits(x)
-    one = vec.scalar_like(x, scale_log2e)
-    c = near(first_max(x, start, count) * one)
+    _, _, large, lowest, _, _, _, headroom = limits(x)
+    log2e, w, stop = vec.scalar_like(x, scale_log2e), vec.width(x), start + count
+    c = near(first_max(x, start, count) * log2e)
     if not abs(c) < large:
         write_late(a, n, late, 0, count)
         return False, 0.0, 0.0
-    log2e, shift, low = vec.full(x, one), vec.full(x, magic - c), vec.full(x, (c + lowest) / one)
+    by = split_of(x, log2e, c, lowest, 0.0)
     m0 = m1 = m2 = m3 = vec.full(x, -np.inf)
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = vec.full(x, 0.0)
-    for piece in range(0, count, PIECE):
-        end = min(piece + PIECE, count)
-        write_late(a, n, late, piece, end)
-        whole = start + piece + (end - piece) // GROUP * GROUP
-        for k in range(start + piece, whole, GROUP):
-            m0, s0 = fused_step(x, memory.load(x, k), m0, s0, log2e, shift, low)
-            m1, s1 = fused_step(x, memory.load(x, k + WIDTH), m1, s1, log2e, shift, low)
-            m2, s2 = fused_step(x, memory.load(x, k + 2 * WIDTH), m2, s2, log2e, shift, low)
-            m3, s3 = fused_step(x, memory.load(x, k + 3 * WIDTH), m3, s3, log2e, shift, low)
-            m0, s4 = fused_step(x, memory.load(x, k + 4 * WIDTH), m0, s4, log2e, shift, low)
-            m1, s5 = fused_step(x, memory.load(x, k + 5 * WIDTH), m1, s5, log2e, shift, low)
-            m2, s6 = fused_step(x, memory.load(x, k + 6 * WIDTH), m2, s6, log2e, shift, low)
-            m3, s7 = fused_step(x, memory.load(x, k + 7 * WIDTH), m3, s7, log2e, shift, low)
+    for first in range(0, count, piece):
+        end = min(first + piece, count)
+        write_late(a, n, late, first, end)
+        whole = start + first + (end - first) // (8 * w) * (8 * w)
+        for k in range(start + first, whole, 8 * w):
+            m0, m1, s0, s1 = fused_step(x, k, m0, m1, s0, s1, by)
+            m2, m3, s2, s3 = fused_step(x, k + 2 * w, m2, m3, s2, s3, by)
+            m0, m1, s4, s5 = fused_step(x, k + 4 * w, m0, m1, s4, s5, by)
+            m2, m3, s6, s7 = fused_step(x, k + 6 * w, m2, m3, s6, s7, by)
         if whole < start + end:
-            stop = start + end
-            m0, s0 = last_step(x, whole, stop, m0, s0, log2e, shift, low)
-            m1, s1 = last_step(x, whole + WIDTH, stop, m1, s1, log2e, shift, low)
-            m2, s2 = last_step(x, whole + 2 * WIDTH, stop, m2, s2, log2e, shift, low)
-            m3, s3 = last_step(x, whole + 3 * WIDTH, stop, m3, s3, log2e, shift, low)
-            m0, s4 = last_step(x, whole + 4 * WIDTH, stop, m0, s4, log2e, shift, low)
-            m1, s5 = last_step(x, whole + 5 * WIDTH, stop, m1, s5, log2e, shift, low)
-            m2, s6 = last_step(x, whole + 6 * WIDTH, stop, m2, s6, log2e, shift, low)
-            m3, s7 = last_step(x, whole + 7 * WIDTH, stop, m3, s7, log2e, shift, low)
+            m0, s0 = last_step(x, whole, stop, m0, s0, by)
+            m1, s1 = last_step(x, whole + w, stop, m1, s1, by)
+            m2, s2 = last_step(x, whole + 2 * w, stop, m2, s2, by)
+            m3, s3 = last_step(x, whole + 3 * w, stop, m3, s3, by)
+            m0, s4 = last_step(x, whole + 4 * w, stop, m0, s4, by)
+            m1, s5 = last_step(x, whole + 5 * w, stop, m1, s5, by)
+            m2, s6 = last_step(x, whole + 6 * w, stop, m2, s6, by)
+            m3, s7 = last_step(x, whole + 7 * w, stop, m3, s7, by)
     m = vec.top(m0, m1, m2, m3)
-    exact = near(m * one)  # from guess to exact is a power of two: the sum does not depend on the guess
+    exact = near(m * log2e)  # from guess to exact is a power of two: the sum does not depend on the guess
     if not exact - c < headroom:
         return False, m, 0.0
     s = vec.total(s0, s1, s2, s3) + vec.total(s4, s5, s6, s7)
-    return True, m, math.ldexp(s, int(c - exact)) * np.exp2(vec.fused(-m, one, exact))
+    return True, m, math.ldexp(s, int(c - exact)) * np.exp2(vec.fused(-m, log2e, exact))
 
 
 @jit
 def vector_max(x, start, count):
     """The maximum of x[start:start + count], NaN apart."""
     m0 = m1 = m2 = m3 = vec.full(x, -np.inf)
-    stop = start + count
-    whole = start + count // (4 * WIDTH) * (4 * WIDTH)
-    for k in range(start, whole, 4 * WIDTH):
-        m0, m1 = vec.larger(memory.load(x, k), m0), vec.larger(memory.load(x, k + WIDTH), m1)
-        m2, m3 = vec.larger(memory.load(x, k + 2 * WIDTH), m2), vec.larger(memory.load(x, k + 3 * WIDTH), m3)
-    for k in range(whole, stop, WIDTH):
+    w, stop = vec.width(x), start + count
+    whole = start + count // (4 * w) * (4 * w)
+    for k in range(start, whole, 4 * w):
+        v0, v1 = memory.load_pair(x, k)
+        v2, v3 = memory.load_pair(x, k + 2 * w)
+        m0, m1, m2, m3 = vec.larger(v0, m0), vec.larger(v1, m1), vec.larger(v2, m2), vec.larger(v3, m3)
+    for k in range(whole, stop, w):
         m0 = vec.larger(memory.load_some(x, k, stop - k, -np.inf), m0)
     return vec.top(m0, m1, m2, m3)
 
@@ -196,23 +202,29 @@ def vector_max(x, start, count):
 
 
 @inlined
+def one_vector(step, with_these, x, at, out, out_at, n):
+    memory.store_some(out, out_at, n, step(x, memory.load_some(x, at, n, 0.0), with_these))
+
+
+@inlined
 def each_vector(step, with_these, x, x0, out, out0, count, streams, ahead):
-    """out = step(x), aligned to out's vectors after a head; where `ahead` is not None, x[ahead:] is fetched meanwhile."""
-    k = min(memory.head(out, out0), count)
-    if k > 0:
-        memory.store_some(out, out0, k, step(x, memory.load_some(x, x0, k, 0.0), with_these))
-    while k + WIDTH <= count:
+    """out = step(x), aligned to cache lines after a head; where `ahead` is not None, x[ahead:] is fetched meanwhile."""
+    w = vec.width(x)
+    first = min(memory.head(out, out0), count)
+    for k in range(0, first, w):
+        one_vector(step, with_these, x, x0 + k, out, out0 + k, first - k)
+    whole = first + (count - first) // (2 * w) * (2 * w)
+    for k in range(first, whole, 2 * w):
         if ahead is not None:
-            memory.prefetch(x, ahead + k)
-        e = step(x, memory.load(x, x0 + k), with_these)
+            memory.prefetch_pair(x, ahead + k)
+        v0, v1 = memory.load_pair(x, x0 + k)
+        e0, e1 = step(x, v0, with_these), step(x, v1, with_these)
         if streams:
-            memory.stream(out, out0 + k, e)
+            memory.stream_pair(out, out0 + k, e0, e1)
         else:
-            memory.store(out, out0 + k, e)
-        k += WIDTH
-    if k < count:
-        v = memory.load_some(x, x0 + k, count - k, 0.0)
-        memory.store_some(out, out0 + k, count - k, step(x, v, with_these))
+            memory.store_pair(out, out0 + k, e0, e1)
+    for k in range(whole, count, w):
+        one_vector(step, with_these, x, x0 + k, out, out0 + k, count - k)
 
 
 @inlined
@@ -224,16 +236,17 @@ def times_step(x, v, factors):
 
 
 @inlined
-def kept_step(x, k, s, log2e, shift, low, ahead):
-    memory.prefetch(x, ahead)
-    e = exp2_split(x, memory.load(x, k), log2e, shift, low)
-    memory.store(x, k, e)
-    return s + e
+def kept_step(x, k, s, t, by, ahead):
+    memory.prefetch_pair(x, ahead)
+    v, w = memory.load_pair(x, k)
+    e, f = exp2_split(x, v, by), exp2_split(x, w, by)
+    memory.store_pair(x, k, e, f)
+    return s + e, t + f
 
 
 @inlined
-def last_kept_step(x, k, stop, s, log2e, shift, low):
-    e = vec.keep_some(exp2_split(x, memory.load_some(x, k, stop - k, 0.0), log2e, shift, low), stop - k)
+def last_kept_step(x, k, stop, s, by):
+    e = vec.keep_some(exp2_split(x, memory.load_some(x, k, stop - k, 0.0), by), stop - k)
     memory.store_some(x, k, stop - k, e)
     return s + e
 
@@ -245,50 +258,45 @@ def exp_in_place(x, start, count, scale_log2e, ahead):
     c makes e about 2^RAISE at the maximum; it is 0, and the reference the maximum, where MAGIC - c would not be exact.
     Fetches x[ahead:] meanwhile. s is NaN where the block holds one, inf with a +inf, 0 with -inf alone.
     """
-    magic, _, lowest, up, large, _ = limits(x)
-    one, stop = vec.scalar_like(x, scale_log2e), start + count
+    _, _, large, _, lowest, up, _, _ = limits(x)
+    log2e, w, stop = vec.scalar_like(x, scale_log2e), vec.width(x), start + count
     m = vector_max(x, start, count)
-    c = near(m * one)
+    c = near(m * log2e)
     if not abs(c) < large:
-        return kept_by_far(x, start, count, one, m)
-    log2e, shift, low = vec.full(x, one), vec.full(x, magic + up - c), vec.full(x, (c + lowest) / one)
+        return kept_by_far(x, start, count, log2e, m)
+    by = split_of(x, log2e, c, lowest, up)
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = vec.full(x, 0.0)
-    whole = start + count // GROUP * GROUP
-    for k in range(start, whole, GROUP):
-        s0 = kept_step(x, k, s0, log2e, shift, low, ahead + k - start)
-        s1 = kept_step(x, k + WIDTH, s1, log2e, shift, low, ahead + k - start + WIDTH)
-        s2 = kept_step(x, k + 2 * WIDTH, s2, log2e, shift, low, ahead + k - start + 2 * WIDTH)
-        s3 = kept_step(x, k + 3 * WIDTH, s3, log2e, shift, low, ahead + k - start + 3 * WIDTH)
-        s4 = kept_step(x, k + 4 * WIDTH, s4, log2e, shift, low, ahead + k - start + 4 * WIDTH)
-        s5 = kept_step(x, k + 5 * WIDTH, s5, log2e, shift, low, ahead + k - start + 5 * WIDTH)
-        s6 = kept_step(x, k + 6 * WIDTH, s6, log2e, shift, low, ahead + k - start + 6 * WIDTH)
-        s7 = kept_step(x, k + 7 * WIDTH, s7, log2e, shift, low, ahead + k - start + 7 * WIDTH)
+    whole = start + count // (8 * w) * (8 * w)
+    for k in range(start, whole, 8 * w):
+        s0, s1 = kept_step(x, k, s0, s1, by, ahead + k - start)
+        s2, s3 = kept_step(x, k + 2 * w, s2, s3, by, ahead + k - start + 2 * w)
+        s4, s5 = kept_step(x, k + 4 * w, s4, s5, by, ahead + k - start + 4 * w)
+        s6, s7 = kept_step(x, k + 6 * w, s6, s7, by, ahead + k - start + 6 * w)
     if whole < stop:
-        s0 = last_kept_step(x, whole, stop, s0, log2e, shift, low)
-        s1 = last_kept_step(x, whole + WIDTH, stop, s1, log2e, shift, low)
-        s2 = last_kept_step(x, whole + 2 * WIDTH, stop, s2, log2e, shift, low)
-        s3 = last_kept_step(x, whole + 3 * WIDTH, stop, s3, log2e, shift, low)
-        s4 = last_kept_step(x, whole + 4 * WIDTH, stop, s4, log2e, shift, low)
-        s5 = last_kept_step(x, whole + 5 * WIDTH, stop, s5, log2e, shift, low)
-        s6 = last_kept_step(x, whole + 6 * WIDTH, stop, s6, log2e, shift, low)
-        s7 = last_kept_step(x, whole + 7 * WIDTH, stop, s7, log2e, shift, low)
+        s0 = last_kept_step(x, whole, stop, s0, by)
+        s1 = last_kept_step(x, whole + w, stop, s1, by)
+        s2 = last_kept_step(x, whole + 2 * w, stop, s2, by)
+        s3 = last_kept_step(x, whole + 3 * w, stop, s3, by)
+        s4 = last_kept_step(x, whole + 4 * w, stop, s4, by)
+        s5 = last_kept_step(x, whole + 5 * w, stop, s5, by)
+        s6 = last_kept_step(x, whole + 6 * w, stop, s6, by)
+        s7 = last_kept_step(x, whole + 7 * w, stop, s7, by)
     s = vec.total(s0, s1, s2, s3) + vec.total(s4, s5, s6, s7)
-    return m, math.ldexp(s, -int(up)) * np.exp2(vec.fused(-m, one, c)), 0.0, c
+    return m, math.ldexp(s, -int(up)) * np.exp2(vec.fused(-m, log2e, c)), 0.0, c
 
 
 @jit
-def kept_by_far(x, start, count, one, m):
+def kept_by_far(x, start, count, log2e, m):
     """exp_in_place for huge or infinite maxima: plain differences."""
-    magic, _, lowest, up, _, _ = limits(x)
+    _, _, _, _, lowest, up, _, _ = limits(x)
     base = m if m > -np.inf else 0.0
-    log2e, reference = vec.full(x, one), vec.full(x, base)
-    raised, low = vec.full(x, magic + up), vec.full(x, lowest)
+    by, reference = split_of(x, log2e, 0.0, lowest, up), vec.full(x, base)
     s, zero, stop = vec.full(x, 0.0), vec.full(x, 0.0), start + count
     holds_nan = np.isinf(m) and has_nan(x, start, stop)
-    for k in range(start, stop, WIDTH):
+    for k in range(start, stop, vec.width(x)):
         v = memory.load_some(x, k, stop - k, 0.0)
-        e = vec.keep_some(exp2_raised(x, (v - reference) * log2e, raised, low), stop - k)
-        memory.store_some(x, k, min(stop - k, WIDTH), e)
+        e = vec.keep_some(exp2_split(x, v - reference, by), stop - k)
+        memory.store_some(x, k, stop - k, e)
         s = s + e
     total = math.ldexp(vec.total(s, zero, zero, zero), -int(up))
     if np.isinf(m):
@@ -307,7 +315,7 @@ def has_nan(x, start, stop):
 @jit
 def multiply(x, start, count, a):
     """x[start:start + count] *= a, by two factors where one would be subnormal."""
-    _, _, _, up, _, _ = limits(x)
+    _, _, _, _, _, up, _, _ = limits(x)
     small = 2.0**-up
     tiny = abs(a) < small
     first, last = vec.full(x, a / small if tiny else a), vec.full(x, small if tiny else 1.0)
@@ -317,7 +325,7 @@ def multiply(x, start, count, a):
 @jit
 def sum_of_others(x, start, count):
     """The sum of all kept exps but one of the largest. What was cut off at LOWEST, as a -inf is, counts for nothing."""
-    _, _, lowest, up, _, _ = limits(x)
+    _, _, _, _, lowest, up, _, _ = limits(x)
     least, m, found, s = 2.0 ** (lowest + up + 1), vector_max(x, start, count), False, 0.0
     for first in range(start, start + count, 64):  # short sums, whose roundings do not pile up as those of a long one
         part = 0.0
@@ -333,35 +341,33 @@ def sum_of_others(x, start, count):
 # ---- writing ----------------------------------------------------------------------------------------------------
 
 
+@inlined
 def exp_step(x, v, with_these):
-    """exp(z - z_m)*first*last - less, with these: m, log2e, first, last, less. VSCALEF underflows gradually by itself;
-    without it the power is RAISE too large, and `first` or `last` lowers it."""
-    raise NotImplementedError("compiled only")
+    """exp(z - z_m)*factor - less, with these: m, how exponents are split, 2^-RAISE*factor, -less."""
+    m, by, factor, minus_less = with_these
+    return vec.fma(exp2_split(x, v - m, by), factor, minus_less)
 
 
-@overload(exp_step, inline="always")
-def _exp_step(x, v, with_these):
-    def by_scaling(x, v, with_these):
-        m, log2e, _, last, less = with_these
-        return vec.fma(exp2_scaled(x, (v - m) * log2e), last, less)
-
-    def by_bits(x, v, with_these):
-        m, log2e, first, last, less = with_these
-        magic, _, lowest, up, _, _ = limits(x)
-        e = exp2_raised(x, (v - m) * log2e, vec.full(x, magic + up), vec.full(x, lowest))
-        return vec.fma(e * first, last, less)
-
-    return by_scaling if vec.SCALES else by_bits
+@inlined
+def exp_step_by_two(x, v, with_these):
+    """The same with the factor in two, so that only the last product can leave the normal numbers."""
+    m, by, first, last, minus_less = with_these
+    return vec.fma(exp2_split(x, v - m, by) * first, last, minus_less)
 
 
 @jit
 def write_exps(x, x0, out, out0, count, m, scale_log2e, factor, less, streams, ahead):
     """out = factor*exp(z - z_m) - less. out is aligned after a head; x[ahead:] is fetched meanwhile."""
-    _, _, _, up, _, _ = limits(x)
-    lower = 2.0**-up
-    first, last = (lower, factor) if vec.SCALES or abs(factor) > 1 else (factor, lower)  # only the last may underflow
-    with_these = (vec.full(x, m), vec.full(x, scale_log2e), vec.full(x, first), vec.full(x, last), vec.full(x, -less))
-    each_vector(exp_step, with_these, x, x0, out, out0, count, streams, ahead)
+    _, _, _, _, lowest, up, least, _ = limits(x)
+    reference, minus_less, lower = vec.full(x, m), vec.full(x, -less), 2.0**-up
+    by = split_of(x, vec.scalar_like(x, scale_log2e), 0.0, lowest, up)
+    if least < abs(factor) < 0.25 / lower:
+        one = (reference, by, vec.full(x, factor * lower), minus_less)
+        each_vector(exp_step, one, x, x0, out, out0, count, streams, ahead)
+    else:
+        first, last = (lower, factor) if abs(factor) > 1 else (factor, lower)
+        two = (reference, by, vec.full(x, first), vec.full(x, last), minus_less)
+        each_vector(exp_step_by_two, two, x, x0, out, out0, count, streams, ahead)
 
 
 @inlined

@@ -1,4 +1,4 @@
-"""[1] Memory for Numba without owners: addresses, whose elements are loaded and stored one or LANES at a time.
+"""[1] Memory for Numba without owners: addresses, whose elements are loaded and stored one, a vector or two at a time.
 
 A carrier's type tells its meaning: float64, float32, uint16 = bfloat16, int16 = float16.
 """
@@ -12,10 +12,10 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 from numba.np.arrayobj import populate_array
 
 from ._numba_vec import (
+    BYTES,
     F32,
     FEATURES,
     I64,
-    LANES,
     OF,
     call_intrinsic,
     constant,
@@ -93,129 +93,157 @@ def _setitem(context, builder, sig, args):
     return context.get_dummy_value()
 
 
+WORDS, SINGLE = integers(32, F32.count), vector_of(F32)
+
+
 def _stored(carrier):
     """The vector as it lies in memory."""
     if carrier == types.int16 and HALF_IN_HARDWARE:
-        return ir.VectorType(ir.HalfType(), LANES)
-    return vector_of(OF[carrier]) if carrier in (types.float32, types.float64) else integers(16)
+        return ir.VectorType(ir.HalfType(), F32.count)
+    return vector_of(OF[carrier]) if carrier in (types.float32, types.float64) else integers(16, F32.count)
+
+
+def _number(x):
+    return constant(WORDS, x)
 
 
 def _widened(builder, carrier, v):
-    single, words = vector_of(F32), integers(32)
     if carrier in (types.float32, types.float64):
         return v
     if carrier == types.uint16:
-        return builder.bitcast(builder.shl(builder.zext(v, words), constant(words, 16)), single)
+        return builder.bitcast(builder.shl(builder.zext(v, WORDS), _number(16)), SINGLE)
     if HALF_IN_HARDWARE:
-        return builder.fpext(v, single)
+        return builder.fpext(v, SINGLE)
     # times 2**112 corrects the exponent, of subnormals too; inf and NaN keep a full exponent
-    bits = builder.zext(v, words)
-    rest = builder.shl(builder.and_(bits, constant(words, 0x7FFF)), constant(words, 13))
-    scaled = builder.bitcast(builder.fmul(builder.bitcast(rest, single), constant(single, 2.0**112)), words)
-    special = builder.or_(rest, constant(words, 0x7F800000))
-    rest = builder.select(builder.icmp_unsigned(">=", rest, constant(words, 0x0F800000)), special, scaled)
-    sign = builder.shl(builder.and_(bits, constant(words, 0x8000)), constant(words, 16))
-    return builder.bitcast(builder.or_(rest, sign), single)
+    bits = builder.zext(v, WORDS)
+    rest = builder.shl(builder.and_(bits, _number(0x7FFF)), _number(13))
+    scaled = builder.bitcast(builder.fmul(builder.bitcast(rest, SINGLE), constant(SINGLE, 2.0**112)), WORDS)
+    special = builder.or_(rest, _number(0x7F800000))
+    rest = builder.select(builder.icmp_unsigned(">=", rest, _number(0x0F800000)), special, scaled)
+    sign = builder.shl(builder.and_(bits, _number(0x8000)), _number(16))
+    return builder.bitcast(builder.or_(rest, sign), SINGLE)
+
+
+def _last_bit(builder, bits, shift):
+    return builder.and_(builder.lshr(bits, _number(shift)), _number(1))
+
+
+def _rounded(builder, v):
+    """The upper half of each lane to nearest, ties to even, by an addend below the cut; the lower half is anything.
+    A NaN of computed values is safe from it: its lower half is 0."""
+    bits = builder.bitcast(v, WORDS)
+    return builder.add(builder.add(bits, _number(0x7FFF)), _last_bit(builder, bits, 16))
 
 
 def _narrowed(builder, carrier, v):
-    words = integers(32)
     if carrier in (types.float32, types.float64):
         return v
     if carrier == types.int16 and HALF_IN_HARDWARE:
         return builder.fptrunc(v, _stored(carrier))
-    bits, is_nan = builder.bitcast(v, words), builder.fcmp_unordered("uno", v, v)
-
-    def number(x):
-        return constant(words, x)
-
-    def last_bit(shift):
-        return builder.and_(builder.lshr(bits, number(shift)), number(1))
-
-    if carrier == types.uint16:  # nearest, ties to even, by an addend below the cut
-        high = builder.lshr(bits, number(16))
-        rounded = builder.lshr(builder.add(builder.add(bits, number(0x7FFF)), last_bit(16)), number(16))
-        return builder.trunc(builder.select(is_nan, builder.or_(high, number(0x40)), rounded), integers(16))
-    size = builder.and_(bits, number(0x7FFFFFFF))
-    normal = builder.add(builder.add(size, number(0xFFF - (112 << 23))), last_bit(13))
-    normal = builder.lshr(normal, number(13))
+    if carrier == types.uint16:
+        return builder.trunc(builder.lshr(_rounded(builder, v), _number(16)), _stored(carrier))
+    bits, is_nan = builder.bitcast(v, WORDS), builder.fcmp_unordered("uno", v, v)
+    size = builder.and_(bits, _number(0x7FFFFFFF))
+    normal = builder.add(builder.add(size, _number(0xFFF - (112 << 23))), _last_bit(builder, bits, 13))
+    normal = builder.lshr(normal, _number(13))
     # 0.5 has the unit of a float16 subnormal, 2**-24: adding it rounds there
     sum_ = builder.fadd(builder.bitcast(size, v.type), constant(v.type, 0.5))
-    below = builder.sub(builder.bitcast(sum_, words), number(0x3F000000))
-    half = builder.select(builder.icmp_unsigned("<", size, number(0x38800000)), below, normal)
-    half = builder.select(builder.icmp_unsigned(">=", size, number(0x477FF000)), number(0x7C00), half)
-    half = builder.select(is_nan, number(0x7E00), half)
-    sign = builder.and_(builder.lshr(bits, number(16)), number(0x8000))
-    return builder.trunc(builder.or_(half, sign), integers(16))
+    below = builder.sub(builder.bitcast(sum_, WORDS), _number(0x3F000000))
+    half = builder.select(builder.icmp_unsigned("<", size, _number(0x38800000)), below, normal)
+    half = builder.select(builder.icmp_unsigned(">=", size, _number(0x477FF000)), _number(0x7C00), half)
+    half = builder.select(is_nan, _number(0x7E00), half)
+    sign = builder.and_(builder.lshr(bits, _number(16)), _number(0x8000))
+    return builder.trunc(builder.or_(half, sign), _stored(carrier))
+
+
+def _address(builder, memory, k, kind):
+    return builder.bitcast(builder.gep(memory, [k]), kind.as_pointer())
+
+
+# Two vectors at once. Of bfloat16, even and odd numbers apart: a shift and a mask instead of shuffles, which compete
+# with multiplication for its ports.
 
 
 @intrinsic
-def load(typingctx, array, k):
-    """array[k:k + LANES]."""
+def load_pair(typingctx, array, k):
+    """array[k:k + 2*width] as two vectors; which number is in which lane is left to what costs least."""
     lanes = OF[array.dtype]
 
     def codegen(context, builder, signature, args):
-        stored = _stored(array.dtype)
-        at = builder.bitcast(builder.gep(args[0], [args[1]]), stored.as_pointer())
-        return _widened(builder, array.dtype, builder.load(at, align=array.dtype.bitwidth // 8))
+        stored, align = _stored(array.dtype), array.dtype.bitwidth // 8
+        if array.dtype == types.uint16:
+            both = builder.load(_address(builder, *args, WORDS), align=align)
+            upper = builder.and_(both, _number(0xFFFF0000))
+            pair = [builder.bitcast(v, SINGLE) for v in (builder.shl(both, _number(16)), upper)]
+        else:
+            at = [args[1], builder.add(args[1], I64(lanes.count))]
+            pair = [builder.load(_address(builder, args[0], k, stored), align=align) for k in at]
+            pair = [_widened(builder, array.dtype, v) for v in pair]
+        return context.make_tuple(builder, signature.return_type, pair)
 
-    return lanes(array, types.int64), codegen
+    return types.UniTuple(lanes, 2)(array, types.int64), codegen
+
+
+def _put_pair(array, v, streams):
+    def put(context, builder, value, at):
+        align = context.get_abi_sizeof(value.type) if streams else array.dtype.bitwidth // 8
+        done = builder.store(value, at, align=align)
+        if streams:
+            done.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+
+    def codegen(context, builder, signature, args):
+        memory, k, *pair = args
+        if array.dtype == types.uint16:
+            low, high = (_rounded(builder, v) for v in pair)
+            both = builder.or_(builder.lshr(low, _number(16)), builder.and_(high, _number(0xFFFF0000)))
+            put(context, builder, both, _address(builder, memory, k, WORDS))
+        else:
+            stored = _stored(array.dtype)
+            for at, value in zip((k, builder.add(k, I64(v.count))), pair, strict=True):
+                value = _narrowed(builder, array.dtype, value)
+                put(context, builder, value, _address(builder, memory, at, stored))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, v, v), codegen
+
+
+@intrinsic
+def store_pair(typingctx, array, k, v, w):
+    """array[k:k + 2*width] = the pair v, w, rounded to nearest even."""
+    return _put_pair(array, v, False)
+
+
+@intrinsic
+def stream_pair(typingctx, array, k, v, w):
+    """The same past the caches; array[k] must be the first of a cache line."""
+    return _put_pair(array, v, True)
 
 
 @intrinsic
 def load_some(typingctx, array, k, n, fill):
-    """array[k:k + n] and lanes of `fill` after it; n may be beyond LANES."""
+    """array[k:k + n] and lanes of `fill` after it; n may be beyond the vector."""
     lanes = OF[array.dtype]
 
     def codegen(context, builder, signature, args):
-        stored, mask = _stored(array.dtype), mask_of(builder, args[2])
-        at = builder.bitcast(builder.gep(args[0], [args[1]]), stored.as_pointer())
-        name = f"llvm.masked.load.{mangled(stored)}.p0"
-        found = call_intrinsic(builder, name, stored, [at, ir.IntType(32)(array.dtype.bitwidth // 8), mask,
+        stored, mask = _stored(array.dtype), mask_of(builder, args[2], lanes.count)
+        name, align = f"llvm.masked.load.{mangled(stored)}.p0", ir.IntType(32)(array.dtype.bitwidth // 8)
+        found = call_intrinsic(builder, name, stored, [_address(builder, *args[:2], stored), align, mask,
                                                    ir.Constant(stored, None)])
-        beyond = splat(builder, context.cast(builder, args[3], fill, lanes.real))
+        beyond = splat(builder, context.cast(builder, args[3], fill, lanes.real), lanes.count)
         return builder.select(mask, _widened(builder, array.dtype, found), beyond)
 
     return lanes(array, types.int64, types.int64, fill), codegen
 
 
 @intrinsic
-def store(typingctx, array, k, v):
-    """array[k:k + LANES] = v, rounded to nearest even."""
-
-    def codegen(context, builder, signature, args):
-        stored = _stored(array.dtype)
-        at = builder.bitcast(builder.gep(args[0], [args[1]]), stored.as_pointer())
-        builder.store(_narrowed(builder, array.dtype, args[2]), at, align=array.dtype.bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, v), codegen
-
-
-@intrinsic
-def stream(typingctx, array, k, v):
-    """The same past the caches; array[k] must be aligned to the vector."""
-
-    def codegen(context, builder, signature, args):
-        stored = _stored(array.dtype)
-        at = builder.bitcast(builder.gep(args[0], [args[1]]), stored.as_pointer())
-        done = builder.store(_narrowed(builder, array.dtype, args[2]), at, align=LANES * array.dtype.bitwidth // 8)
-        done.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, v), codegen
-
-
-@intrinsic
 def store_some(typingctx, array, k, n, v):
-    """array[k:k + n] = v[:n], n <= LANES."""
+    """array[k:k + n] = v[:n]; n may be beyond the vector."""
 
     def codegen(context, builder, signature, args):
-        stored = _stored(array.dtype)
-        at = builder.bitcast(builder.gep(args[0], [args[1]]), stored.as_pointer())
-        name = f"llvm.masked.store.{mangled(stored)}.p0"
-        call_intrinsic(builder, name, ir.VoidType(), [_narrowed(builder, array.dtype, args[3]), at,
-                                                  ir.IntType(32)(array.dtype.bitwidth // 8), mask_of(builder, args[2])])
+        stored, mask = _stored(array.dtype), mask_of(builder, args[2], v.count)
+        name, align = f"llvm.masked.store.{mangled(stored)}.p0", ir.IntType(32)(array.dtype.bitwidth // 8)
+        call_intrinsic(builder, name, ir.VoidType(), [_narrowed(builder, array.dtype, args[3]),
+                                                  _address(builder, *args[:2], stored), align, mask])
         return context.get_dummy_value()
 
     return types.void(array, types.int64, types.int64, v), codegen
@@ -223,24 +251,23 @@ def store_some(typingctx, array, k, n, v):
 
 @intrinsic
 def head(typingctx, array, k):
-    """How many elements from array[k] on until one is aligned to the vector."""
-    itemsize = array.dtype.bitwidth // 8
+    """How many elements from array[k] on until one is the first of a cache line."""
 
     def codegen(context, builder, signature, args):
         at = builder.ptrtoint(builder.gep(args[0], [args[1]]), I64)
-        rest = builder.and_(builder.neg(at), I64(LANES * itemsize - 1))
-        return builder.udiv(rest, I64(itemsize))
+        return builder.udiv(builder.and_(builder.neg(at), I64(BYTES - 1)), I64(array.dtype.bitwidth // 8))
 
     return types.int64(array, types.int64), codegen
 
 
 @intrinsic
-def prefetch(typingctx, array, k):
-    """Ask for array[k]'s cache line in L2; it need not exist."""
+def prefetch_pair(typingctx, array, k):
+    """Ask for two vectors from array[k] on, in L2; they need not exist."""
 
     def codegen(context, builder, signature, args):
-        at = builder.bitcast(builder.gep(args[0], [args[1]]), ir.IntType(8).as_pointer())
-        call_intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [at, *(ir.IntType(32)(i) for i in (0, 2, 1))])
+        for line in range(0, 2 * OF[array.dtype].count * array.dtype.bitwidth // 8, BYTES):
+            at = builder.gep(_address(builder, *args, ir.IntType(8)), [I64(line)])
+            call_intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [at, *(ir.IntType(32)(i) for i in (0, 2, 1))])
         return context.get_dummy_value()
 
     return types.void(array, types.int64), codegen

@@ -74,6 +74,12 @@ def upstream(a, n, i):
     return g * a.sample_weight[i] if n.weighs_rows else g
 
 
+@inlined
+def plain(v):
+    """v, or a NaN as memory._rounded wants it, whatever the bits of the caller's."""
+    return np.nan if np.isnan(v) else v
+
+
 @jit
 def to_write(a, n, i, y, final):
     """What row i is to be written from."""
@@ -86,7 +92,7 @@ def to_write(a, n, i, y, final):
     if n.z_loss != 0:
         total += 2 * n.z_loss * a.lse[i]
     less = g * n.smoothing / n.n_classes if n.kind == LABELS else 0.0
-    return Before(i, y, final, g * total / (1 + final.rest), less)
+    return Before(i, y, final, plain(g * total / (1 + final.rest)), plain(less))
 
 
 @inlined
@@ -237,7 +243,7 @@ def kept_row(a, n, i, y, row1):
                                    kept[f.best, 1], n.inner)
     final = finish(a, n, i, y, f, z_y, rest)
     factor = to_write(a, n, i, y, final).factor
-    _, _, _, up, _, _ = blocks.limits(a.out)
+    _, _, _, _, _, up, _, _ = blocks.limits(a.out)
     log2e = vec.scalar_like(a.out, n.inner * LOG2_E)
     for b in range(n_blocks):
         first, count = span(n, b)

@@ -216,7 +216,10 @@ def block_state(a, n, i, b, late):
     m = s = t = d = 0.0
     could = False
     if n.cap == 0:
-        could, m, s = blocks.max_exp_sum(a.x, n.x0 + i * n.x_step + first, count, n.inner * LOG2_E, a, n, late)
+        piece = BLOCK
+        if len(late) > 0:  # log-probabilities are next to nothing to compute: their stores come in short bursts
+            piece = 16 * vec.width(a.x) if n.kind == LOG_SOFTMAX else blocks.PIECE
+        could, m, s = blocks.max_exp_sum(a.x, n.x0 + i * n.x_step + first, count, n.inner * LOG2_E, a, n, late, piece)
     if not could:
         z = block_of(a, n, i, b)
         m = np.float64(block_max(z))
@@ -272,7 +275,7 @@ def sum_without_best(a, n, i, b, top):
 @jit
 def kept_rest(e, start, count, top, reference, c, scale):
     """The sum of kept exps without one of the largest, relative to the maximum."""
-    _, _, _, up, _, _ = blocks.limits(e)
+    _, _, _, _, _, up, _, _ = blocks.limits(e)
     others = math.ldexp(blocks.sum_of_others(e, start, count), -int(up))
     return others * np.exp2(vec.fused(reference - top, vec.scalar_like(e, scale * LOG2_E), c))
 

@@ -1,4 +1,4 @@
-"""[1] Explicit vector lanes for Numba: a type for LANES floats or doubles, and what can be done with it.
+"""[1] Explicit vector lanes for Numba: a type for a cache line of floats or doubles, and what can be done with it.
 
 LLVM's own vectoriser may not reorder a maximum that must keep NaN, or fuse a sum with it; with lanes written out it need
 not, and sums have one order on every CPU. LLVM splits the lanes into whatever registers the CPU has.
@@ -6,24 +6,29 @@ A carrier's type tells its meaning: float64, float32, uint16 = bfloat16, int16 =
 """
 
 import operator
+from decimal import Decimal
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.registry import cpu_target
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-LANES = 16
+BYTES = 64  # of a vector, and of a cache line
 I64 = ir.IntType(64)
 FEATURES = cpu_target.target_context.codegen().magic_tuple()[2]  # what is compiled for, as the cache knows it
-SCALES = "+avx512dq" in FEATURES  # VSCALEF and VREDUCE: exponents without their bits
+HAS_TABLES = "+avx512f" in FEATURES  # VPERMI2: a table of two registers, looked up in one instruction
+# in how many steps a power of two is cut: as many as there are numbers in two registers, or one step, no table
+STEPS32, STEPS64 = (32, 16) if HAS_TABLES else (1, 1)
 
 
 class Lanes(types.Type):
-    """LANES numbers of the type `real`."""
+    """A vector of numbers of the type `real`: 16 floats or 8 doubles."""
 
     def __init__(self, real):
         self.real = real
+        self.count = BYTES * 8 // real.bitwidth
         super().__init__(f"Lanes({real})")
 
 
@@ -32,11 +37,11 @@ OF = {types.float32: F32, types.float64: F64, types.uint16: F32, types.int16: F3
 
 
 def vector_of(lanes):
-    return ir.VectorType(ir.FloatType() if lanes is F32 or lanes == F32 else ir.DoubleType(), LANES)
+    return ir.VectorType(ir.FloatType() if lanes == F32 else ir.DoubleType(), lanes.count)
 
 
-def integers(size):
-    return ir.VectorType(ir.IntType(size), LANES)
+def integers(size, count):
+    return ir.VectorType(ir.IntType(size), count)
 
 
 @register_model(Lanes)
@@ -45,13 +50,13 @@ class _Model(models.PrimitiveModel):
         super().__init__(manager, lanes, vector_of(lanes))
 
 
-def splat(builder, scalar):
-    one = builder.insert_element(ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined), scalar, ir.IntType(32)(0))
-    return builder.shuffle_vector(one, one, ir.Constant(integers(32), [0] * LANES))
+def splat(builder, scalar, count):
+    one = builder.insert_element(ir.Constant(ir.VectorType(scalar.type, count), ir.Undefined), scalar, ir.IntType(32)(0))
+    return builder.shuffle_vector(one, one, constant(integers(32, count), 0))
 
 
 def constant(kind, value):
-    return ir.Constant(kind, [value] * LANES)
+    return ir.Constant(kind, [value] * kind.count)
 
 
 def call_intrinsic(builder, name, result, arguments):
@@ -62,7 +67,7 @@ def call_intrinsic(builder, name, result, arguments):
 
 def mangled(kind):
     bits = {"float": "f32", "double": "f64"}
-    return f"v{LANES}{bits.get(str(kind.element)) or str(kind.element)}"
+    return f"v{kind.count}{bits.get(str(kind.element)) or str(kind.element)}"
 
 
 # ---- arithmetic -----------------------------------------------------------------------------------------------
@@ -100,50 +105,42 @@ def larger(typingctx, a, b):
     return a(a, b), codegen
 
 
+def _table(steps, size, shift):
+    """The bits of 2**(j/steps), less what the j in the last bits of k adds where k is shifted to the exponent."""
+    single = np.float32 if size == 32 else np.float64
+    powers = [single(Decimal(2) ** (Decimal(j) / steps)).view(f"u{size // 8}") for j in range(steps)]
+    bits = [int(power) - (j << shift) for j, power in enumerate(powers)]
+    kind = integers(size, steps // 2)
+    return ir.Constant(kind, bits[:steps // 2]), ir.Constant(kind, bits[steps // 2:])
+
+
 @intrinsic
 def power(typingctx, k):
-    """2**n for k = n + MAGIC (_numba_math)."""
-    size, shift = (32, 23) if k == F32 else (64, 52)
+    """2**(n/STEPS) for k = n + MAGIC (_numba_blocks)."""
+    size, mantissa, steps, letter = (32, 23, STEPS32, "d") if k == F32 else (64, 52, STEPS64, "q")
+    shift = mantissa - steps.bit_length() + 1
 
     def codegen(context, builder, signature, args):
-        bits = builder.bitcast(args[0], integers(size))
-        return builder.bitcast(builder.shl(bits, constant(integers(size), shift)), args[0].type)
+        kind = integers(size, k.count)
+        bits = builder.bitcast(args[0], kind)
+        found = builder.shl(bits, constant(kind, shift))
+        if HAS_TABLES:
+            low, high = _table(steps, size, shift)
+            step = call_intrinsic(builder, f"llvm.x86.avx512.vpermi2var.{letter}.512", kind, [low, bits, high])
+            found = builder.add(found, step)
+        return builder.bitcast(found, args[0].type)
 
     return k(k), codegen
 
 
-def _by_512(builder, name, vectors, *immediates):
-    """The AVX-512 instruction `name` on every 512 bits of the vectors, in the current rounding mode."""
-    real = vectors[0].type.element
-    width, suffix = (16, "ps") if real == ir.FloatType() else (8, "pd")
-    part, i32 = ir.VectorType(real, width), ir.IntType(32)
-    parts = []
-    for start in range(0, LANES, width):
-        lanes = ir.Constant(ir.VectorType(i32, width), list(range(start, start + width)))
-        cut = [builder.shuffle_vector(v, v, lanes) for v in vectors]
-        arguments = [*cut, *(i32(i) for i in immediates), ir.Constant(part, ir.Undefined), ir.IntType(width)(-1), i32(4)]
-        parts.append(call_intrinsic(builder, f"llvm.x86.avx512.mask.{name}.{suffix}.512", part, arguments))
-    return builder.shuffle_vector(parts[0], parts[-1], ir.Constant(integers(32), list(range(LANES))))
-
-
 @intrinsic
-def fraction(typingctx, t):
-    """t - floor(t) of floats, t - (the nearest integer) of doubles; 0 for an infinite t. Needs SCALES."""
+def width(typingctx, carrier):
+    """How many lanes a vector has of the dtype in which the carrier is computed."""
 
     def codegen(context, builder, signature, args):
-        return _by_512(builder, "reduce", args, 1 if t == F32 else 0)
+        return I64(OF[carrier.dtype].count)
 
-    return t(t), codegen
-
-
-@intrinsic
-def scaled(typingctx, v, t):
-    """v * 2**floor(t), underflowing gradually. Needs SCALES."""
-
-    def codegen(context, builder, signature, args):
-        return _by_512(builder, "scalef", args)
-
-    return v(v, t), codegen
+    return types.int64(carrier), codegen
 
 
 @intrinsic
@@ -152,7 +149,7 @@ def full(typingctx, carrier, value):
     lanes = OF[carrier.dtype]
 
     def codegen(context, builder, signature, args):
-        return splat(builder, context.cast(builder, args[1], value, lanes.real))
+        return splat(builder, context.cast(builder, args[1], value, lanes.real), lanes.count)
 
     return lanes(carrier, value), codegen
 
@@ -176,7 +173,7 @@ def total(typingctx, a, b, c, d):
     """The sum over the lanes of four, in float64 and in an order of its own."""
 
     def codegen(context, builder, signature, args):
-        wide = ir.VectorType(ir.DoubleType(), LANES)
+        wide = ir.VectorType(ir.DoubleType(), a.count)
         w = [v if v.type == wide else builder.fpext(v, wide) for v in args]
         return _folded(builder, builder.fadd(builder.fadd(w[0], w[1]), builder.fadd(w[2], w[3])), builder.fadd)
 
@@ -196,8 +193,8 @@ def top(typingctx, a, b, c, d):
     return types.float64(a, b, c, d), codegen
 
 
-def mask_of(builder, n):
-    return builder.icmp_signed("<", ir.Constant(ir.VectorType(I64, LANES), list(range(LANES))), splat(builder, n))
+def mask_of(builder, n, count):
+    return builder.icmp_signed("<", ir.Constant(integers(64, count), list(range(count))), splat(builder, n, count))
 
 
 @intrinsic
@@ -205,7 +202,7 @@ def keep_some(typingctx, v, n):
     """The first n lanes, and 0 in the others."""
 
     def codegen(context, builder, signature, args):
-        return builder.select(mask_of(builder, args[1]), args[0], ir.Constant(args[0].type, None))
+        return builder.select(mask_of(builder, args[1], v.count), args[0], ir.Constant(args[0].type, None))
 
     return v(v, types.int64), codegen
 
