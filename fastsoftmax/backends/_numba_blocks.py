@@ -125,6 +125,7 @@ def first_max(x, start, count):
 @inlined
 def fused_step(x, k, m, n, s, t, by):
     """Two vectors' part of maxima and sums."""
+    memory.prefetch_ahead(x, k)
     v, w = memory.load_pair(x, k)
     return vec.larger(v, m), vec.larger(w, n), add_exp2(x, s, v, by), add_exp2(x, t, w, by)
 

@@ -260,17 +260,24 @@ def head(typingctx, array, k):
     return types.int64(array, types.int64), codegen
 
 
-@intrinsic
-def prefetch_pair(typingctx, array, k):
-    """Ask for two vectors from array[k] on, in L2; they need not exist."""
+def _prefetched(offset):
+    """Code that asks for the two vectors which lie `offset` bytes behind array[k], in L2; they need not exist."""
 
-    def codegen(context, builder, signature, args):
-        for line in range(0, 2 * OF[array.dtype].count * array.dtype.bitwidth // 8, BYTES):
-            at = builder.gep(_address(builder, *args, ir.IntType(8)), [I64(line)])
-            call_intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [at, *(ir.IntType(32)(i) for i in (0, 2, 1))])
-        return context.get_dummy_value()
+    def typed(typingctx, array, k):
+        def codegen(context, builder, signature, args):
+            for line in range(0, 2 * OF[array.dtype].count * array.dtype.bitwidth // 8, BYTES):
+                at = builder.gep(_address(builder, *args, ir.IntType(8)), [I64(offset + line)])
+                how = [ir.IntType(32)(i) for i in (0, 2, 1)]
+                call_intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [at, *how])
+            return context.get_dummy_value()
 
-    return types.void(array, types.int64), codegen
+        return types.void(array, types.int64), codegen
+
+    return typed
+
+
+prefetch_pair = intrinsic(_prefetched(0))
+prefetch_ahead = intrinsic(_prefetched(8192))  # as far as Cython's kernels do, AHEAD_BYTES in lanes.h
 
 
 @intrinsic
