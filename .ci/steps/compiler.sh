@@ -2,8 +2,6 @@
 source "$steps/build.sh"
 remedy="the compiled kernels are not built: install a C compiler"
 
-few_tests() { (cd "$outside" && pytest tests/test_check_*.py tests/test_{cross_entropy,softmax,vocabulary}.py); }
-
 step "no compiler: installation says so, Numba serves"
 fresh_venv
 pip install -q pytest hypothesis mpmath ml_dtypes

@@ -1,15 +1,14 @@
 # The built wheel, installed and tested away from the source; then the suite under each backend and instruction set.
 source "$steps/build.sh"
 
-step "wheel: install, and the suite outside the source but for the demo and the bench, which the README's command has run"
+step "wheel: install, and a selection of the suite outside the source"
 fresh_venv
 wheel=$(echo "$work"/dist/*.whl)
 pip install -q "$wheel[test]"
-no_commands=(--ignore=tests/test_demo.py --ignore-glob='tests/test_bench*')
-(cd "$outside" && FASTSOFTMAX_REQUIRE=$extras pytest "${no_commands[@]}")
+few_tests tests/test_{cli,dtypes,examples,import,typing}.py
 
 # Most tests run every backend by themselves; these are the others. The demo and the bench choose backends for themselves.
-others=(-m "not every_backend" "${no_commands[@]}")
+others=(-m "not every_backend" --ignore=tests/test_demo.py --ignore-glob='tests/test_bench*')
 for backend in cython numba numpy; do
   step "FASTSOFTMAX_BACKEND=$backend: the tests that use the default backend"
   FASTSOFTMAX_BACKEND=$backend expect_config "backend: $backend,"
