@@ -158,9 +158,25 @@ def test_rounds_are_interleaved_and_refreshed():
     timed = {name: rounds.Timed(lambda name=name: seen.append(name) or time.sleep(0.002), lambda: seen.append("fresh"))
              for name in "AB"}
     *_, taken = rounds.interleaved(timed, 3)
-    assert "".join(seen).replace("fresh", ".") == ".A.A.A.B.B.B" + ".A.B" * 2  # one not timed, one to know how long
+    seen = "".join(seen).replace("fresh", ".")
+    assert sorted([seen[:6], seen[6:12]]) == [".A.A.A", ".B.B.B"]  # one not timed, one to know how long
+    assert all(sorted(seen[k:k + 4]) == [".", ".", "A", "B"] for k in (12, 16)) and len(seen) == 20
     assert {name: len(s) for name, s in taken.items()} == {"A": 3, "B": 3}
     assert all(0.002 < s < 1 for s in taken["A"])
+
+
+def test_rounds_differ_in_their_order_but_not_from_run_to_run():
+    def order():
+        seen = []
+        timed = {name: rounds.Timed(lambda name=name: seen.append(name), repeats=False) for name in "ABCD"}
+        for one in timed.values():
+            one.warm = True
+        for _ in rounds.interleaved(timed, 6):
+            pass
+        return ["".join(seen[k:k + 4]) for k in range(0, 24, 4)]
+
+    first = order()
+    assert first == order() and len(set(first)) > 3 and all(sorted(r) == list("ABCD") for r in first)
 
 
 def test_short_calls_are_repeated_within_a_timing():
