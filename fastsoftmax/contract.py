@@ -11,7 +11,7 @@ A backend is a module with
 Conventions: all arrays of a job are carriers (dtypes.py) with the class axis contiguous and any row stride, or for
 backends with TILES (n_outer, n_classes, inner) with row i at [i // inner, :, i % inner]: the rows of an outer one lie
 side by side, the other strides are any, and `inner` is the same in all such arrays of a job. A row gives the same bits
-wherever it stands, but that exps which were kept in `out` (Job.keep_exps) round otherwise.
+wherever it stands and however large the batch is; in place, kept exps (Job.keep_exps) may round otherwise.
 IN arrays are never written; `out` may be `first` itself. Kernels are serial, allocate nothing, raise nothing
 and work without the GIL where the backend can.
 

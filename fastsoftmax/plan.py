@@ -53,7 +53,7 @@ def make(problem, backend, splits_classes, n_threads, inner, packed, staged, in_
     large = problem.wants_out and n_rows * row_bytes >= STREAMED_BYTES
     stream = large and not staged and (tiled or not in_place)
     keep_exps = problem.wants_out and not (stream or tiled or staged) and blocks > 1 and row_bytes <= KEPT_BYTES
-    # kept exps round differently, so they must not depend on the number of threads
+    # a backend may round kept exps differently (Numba does), so they must not depend on the number of threads
     split = "classes" if splits_classes and (few or long) and not keep_exps else "rows"
     shares = 4 * n_threads if n_threads > 1 else 1
     if split == "classes":

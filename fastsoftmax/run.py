@@ -22,9 +22,13 @@ class Filled(NamedTuple):
     out: np.ndarray | None
 
 
+def _is_readable(a, row):
+    return find(a.dtype) is row and a.dtype.isnative and a.flags.aligned
+
+
 def _rows(a, row, n_rows):
     """The array as (n_rows, n_classes) where the kernels can read it in place, else None."""
-    if find(a.dtype) is not row or not a.dtype.isnative or not a.flags.aligned:
+    if not _is_readable(a, row):
         return None
     if a.shape[-1] > 1 and a.strides[-1] != a.itemsize:
         return None
@@ -38,7 +42,7 @@ def _rows(a, row, n_rows):
 
 def _side_by_side(a, row):
     """The array as (n_outer, n_classes, inner), `inner` rows side by side, where the kernels can read it so, else None."""
-    if a.dtype.name != row.name or not a.dtype.isnative or not a.flags.aligned or not a.strides[-1]:
+    if not _is_readable(a, row) or not a.strides[-1]:
         return None
     inner, split = 1, a.ndim - 1
     while split and a.strides[split - 1] == inner * a.itemsize:

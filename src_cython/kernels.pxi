@@ -27,7 +27,9 @@ cdef enum Phase:
 cdef enum Kernel:
     LSE, SOFTMAX, LOG_SOFTMAX, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, SOFTMAX_GRAD, LOG_SOFTMAX_GRAD, ENTROPY, KL
 
-from fastsoftmax.contract import BLOCK as _BLOCK, FINALS as _FINALS, KERNELS as _KERNELS, PARTS as _PARTS
+from fastsoftmax.contract import (BLOCK as _BLOCK, FINALS as _FINALS, KEPT_BYTES as _KEPT_BYTES, KERNELS as _KERNELS,
+                                  PARTS as _PARTS)
+cdef Py_ssize_t KEPT_BYTES = _KEPT_BYTES
 _CODES = {name: code for code, name in enumerate(_KERNELS)}
 if _BLOCK != BLOCK or _FINALS * sizeof(double) != sizeof(Final) or _PARTS != PARTS:
     raise ImportError("the compiled kernels are of another version: reinstall fastsoftmax")
@@ -74,7 +76,9 @@ cdef struct Task:
     double scale, log2e, cap, smoothing, z_loss, grad_scale
     double keep, smooth   # t[k] = w[k]*(keep*q[k] + smooth)
     double unit   # smooth where all targets have it as a factor: a sum of ones is exact, one of V times e/V is not
-    bint has_targets, stream, keeps, is_short
+    bint has_targets, stream, is_short
+    bint by_blocks  # whether exps are relative to a block's own maximum, which they must be to be kept
+    bint keeps      # whether the output holds them meanwhile: to the bit the same
     int64_t ignore_index
 
 
@@ -89,6 +93,7 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
     cdef Py_ssize_t i
     cdef int64_t y = 0
     cdef Final before  # the row that is written while the next one is read: memory does both at once
+    cdef double tops[KEPT_BLOCKS]  # and the maxima of its blocks
     before.row = -1
     for i in range(row0, row1):
         if task.labels != NULL:  # read once: another thread may change it
@@ -104,10 +109,10 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
         elif phase != ALL:
             softmax_phase(task, i, y, block0, block1, phase)
         elif task.keeps:
-            kept_row(task, i, y, row1)
+            kept_row(task, i, y, row1, tops)
         elif not (task.is_short and short_row(task, i, y)):
-            softmax_row(task, i, y, &before)
-    write_row(task, &before)
+            softmax_row(task, i, y, &before, tops)
+    write_row(task, &before, tops)
     if task.stream:
         fence()
     return -1
@@ -155,9 +160,10 @@ cdef void derive(Task *task, bint keep_exps) noexcept nogil:
     task.unit = task.smooth if task.second == NULL else 1.0
     task.has_targets = task.kernel == SOFT_CROSS_ENTROPY or task.smooth != 0
     task.is_short = task.n_blocks == 1 and task.cap == 0 and not task.has_targets
-    task.keeps = (keep_exps and task.lanes.multiply != NULL and task.n_blocks <= KEPT_BLOCKS
-                  and task.cap == 0 and not task.has_targets
-                  and (task.kernel == SOFTMAX or task.kernel == CROSS_ENTROPY))
+    task.by_blocks = (1 < task.n_blocks <= KEPT_BLOCKS and task.n_classes * task.lanes.itemsize <= KEPT_BYTES
+                      and task.lanes.exps != NULL and task.cap == 0 and not task.has_targets
+                      and (task.kernel == SOFTMAX or task.kernel == CROSS_ENTROPY))
+    task.keeps = keep_exps and task.by_blocks
 
 
 cdef inline void *data(array) except? NULL:

@@ -19,6 +19,7 @@ typedef struct {
     Py_ssize_t n;
     int stream;                        /* whether out goes past the caches */
     double keep, smooth;
+    double top, most;                  /* the maximum of x, and what out does not exceed: of write_exps alone */
 } fs_block;
 
 /* a block of the row before, to be written while this one is read */
@@ -29,9 +30,6 @@ typedef struct {
     double a;
     Py_ssize_t piece;                  /* logits read, then written, in turn: memory does both at once */
 } fs_late;
-
-/* a block of which e was written, 2^((x - reference)*log2e - c); its maximum and sum exp(z - z_max) */
-typedef struct { double max, sum, reference, c; } fs_kept;
 
 #define BLOCK_SIZE 4096                /* classes of a block, contract.BLOCK */
 
@@ -56,10 +54,11 @@ typedef struct {
     void (*write_softmax_grad)(const fs_block *, double, int);
     double (*divergence)(const void *, const void *, Py_ssize_t);
     /* for dtypes that are computed in as they are stored, else NULL */
-    void (*exps)(const void *, void *, Py_ssize_t, double, const void *, fs_kept *);
+    double (*relative)(double, double, double);
+    void (*exps)(const void *, void *, Py_ssize_t, double, const void *, double *, double *);
     double (*sum_of_others)(void *, Py_ssize_t);
     void (*multiply)(void *, Py_ssize_t, double, double);
-    double raised;                     /* what the kept exps are too large by */
+    void (*write_exps)(const fs_block *, const fs_map *, double);
 } fs_lanes;
 
 #define AHEAD_BYTES 8192               /* fetched while a block is read: loss of 512 x 100,000 float64 15.7 -> 13.4 ms */

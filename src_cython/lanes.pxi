@@ -10,15 +10,13 @@ cdef extern from "lanes.h":
         void *out
         Py_ssize_t n
         int stream
-        double keep, smooth
+        double keep, smooth, top, most
     ctypedef struct Late "fs_late":
         void (*write)(const Block *, const Map *, double) noexcept nogil
         Block block
         Map map
         double a
         Py_ssize_t piece
-    ctypedef struct Kept "fs_kept":
-        double max, sum, reference, c
     ctypedef struct Exps "fs_room":
         double exps[1]
     ctypedef struct Lanes "fs_lanes":
@@ -38,10 +36,11 @@ cdef extern from "lanes.h":
         double (*grad_sum)(const void *, const void *, Py_ssize_t, int) noexcept nogil
         void (*write_softmax_grad)(const Block *, double, int) noexcept nogil
         double (*divergence)(const void *, const void *, Py_ssize_t) noexcept nogil
-        void (*exps)(const void *, void *, Py_ssize_t, double, const void *, Kept *) noexcept nogil
+        double (*relative)(double, double, double) noexcept nogil
+        void (*exps)(const void *, void *, Py_ssize_t, double, const void *, double *, double *) noexcept nogil
         double (*sum_of_others)(void *, Py_ssize_t) noexcept nogil
         void (*multiply)(void *, Py_ssize_t, double, double) noexcept nogil
-        double raised
+        void (*write_exps)(const Block *, const Map *, double) noexcept nogil
     void fence() noexcept nogil
     enum: BLOCK "BLOCK_SIZE"
     const Lanes *fs_table[4]

@@ -81,4 +81,5 @@ cdef inline Block block_at(const Task *task, Py_ssize_t i, Py_ssize_t b) noexcep
     block.n = block_size(task, b)
     block.stream = task.stream
     block.keep, block.smooth = task.keep, task.smooth
+    block.top = block.most = 0
     return block

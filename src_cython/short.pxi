@@ -4,13 +4,13 @@ from cpython.long cimport PyLong_AsLongLongAndOverflow
 
 from numpy import errstate, float64
 
-from fastsoftmax.contract import KEPT_BYTES as _KEPT_BYTES, LOGITS_PER_THREAD as _LOGITS_PER_THREAD
+from fastsoftmax.contract import LOGITS_PER_THREAD as _LOGITS_PER_THREAD
 from fastsoftmax.dtypes import find as _find
 
 cdef extern from "numpy/arrayobject.h":
     object PyArray_NewLikeArray(cnp.ndarray, cnp.NPY_ORDER, cnp.PyArray_Descr *, int)
 
-cdef Py_ssize_t KEPT_BYTES = _KEPT_BYTES, MOST_LOGITS = 2 * _LOGITS_PER_THREAD - 1
+cdef Py_ssize_t MOST_LOGITS = 2 * _LOGITS_PER_THREAD - 1
 cdef dict _codes_of_dtypes = {}  # filled as they are met: bfloat16 is not imported for it
 cdef tuple _REDUCTIONS = ("none", "mean", "sum")
 cdef tuple _READ = ("out", "reduction", "ignore_index")  # options that are read; all others must be at their defaults
@@ -37,7 +37,7 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options):
             return None
         losses = one_a_row(logits)
         task.losses = <double *>data(losses)
-    derive(&task, "out" in defaults and task.n_classes > BLOCK and task.first_stride <= KEPT_BYTES)
+    derive(&task, "out" in defaults)
     if task.kernel == CROSS_ENTROPY or task.kernel == LSE:
         lse = one_a_row(logits)
         task.lse = <double *>data(lse)

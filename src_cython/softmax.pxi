@@ -101,68 +101,67 @@ cdef bint short_row(const Task *task, Py_ssize_t i, Py_ssize_t y) noexcept nogil
         task.lanes.short_write(kept.exps, task.n_classes, factor(task, &final), out_at(task, i, 0), task.stream)
         write_label(task, &final)
     elif task.out != NULL:
-        write_block(task, &final, 0)
+        write_block(task, &final, 0, state.m)
     return True
 
 
-cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Final *before) noexcept nogil:
-    """Read row i while the row before is written; leave in `before` what row i is to be written from."""
+cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Final *before, double *tops) noexcept nogil:
+    """Read row i while the row before is written; leave in `before` and `tops` what row i is to be written from."""
     cdef Py_ssize_t b
-    cdef State state
+    cdef State state, block
     cdef Late late
     for b in range(task.n_blocks):
         if before.row >= 0:
-            late = late_block(task, before, b)
+            late = late_block(task, before, b, tops[b] if task.by_blocks else 0)
+        block = block_state(task, i, b, &late if before.row >= 0 else NULL)
+        if task.by_blocks:
+            tops[b] = block.m
         if b == 0:
-            state = block_state(task, i, b, &late if before.row >= 0 else NULL)
+            state = block
         else:
-            fold(task, &state, block_state(task, i, b, &late if before.row >= 0 else NULL))
+            fold(task, &state, block)
     write_label(task, before)
     single_out(task, i, &state)
     before[0] = finish(task, i, y, logit(task, i, y), &state, rest_of(task, &state))
     if task.out == NULL:
         before.row = -1
     elif task.n_blocks == 1:
-        write_row(task, before)
+        write_row(task, before, tops)
 
 
-cdef void write_row(const Task *task, Final *final) noexcept nogil:
+cdef void write_row(const Task *task, Final *final, const double *tops) noexcept nogil:
     cdef Py_ssize_t b
     if final.row >= 0:
         for b in range(task.n_blocks):
-            write_block(task, final, b)
+            write_block(task, final, b, tops[b] if task.by_blocks else 0)
     write_label(task, final)
     final.row = -1
 
 
-cdef void kept_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1) noexcept nogil:
-    """One exp a logit: e = exp(z - reference) stands in the output, which may be the logits, then is multiplied."""
+cdef void kept_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1, double *tops) noexcept nogil:
+    """One exp a logit: it stands in the output, which may be the logits, then is multiplied."""
     cdef Py_ssize_t b
-    cdef double x_y = logit(task, i, y), total, rest
-    cdef Kept kept[KEPT_BLOCKS]
+    cdef double x_y = logit(task, i, y), a
     cdef State state, block
     cdef Final final
     block.other = block.t = block.d = block.alone = 0
     for b in range(task.n_blocks):
         task.lanes.exps(first_at(task, i, b), out_at(task, i, b), block_size(task, b), task.log2e,
-                        ahead(task, i, b + 2, row1), &kept[b])
-        block.m, block.s, block.best = kept[b].max, kept[b].sum, b
+                        ahead(task, i, b + 2, row1), &block.m, &block.s)
+        tops[b], block.best = block.m, b
         if b == 0:
             state = block
         else:
             fold(task, &state, block)
-    total, b = state.s + state.other, state.best
-    if is_endless(task, state.m):
-        rest = NAN
-    elif not total < 2:
-        rest = total - 1
-    else:
-        rest = state.other + (task.lanes.sum_of_others(out_at(task, i, b), block_size(task, b)) / task.lanes.raised
-                              * exp2(fma(kept[b].reference - state.m, task.log2e, kept[b].c)))
-    final = finish(task, i, y, x_y, &state, rest)
+    b = state.best
+    if state.other + state.s < 2 and not is_endless(task, state.m):
+        state.alone = (task.lanes.sum_of_others(out_at(task, i, b), block_size(task, b))
+                       * task.lanes.relative(state.m, state.m, task.log2e))
+    final = finish(task, i, y, x_y, &state, rest_of(task, &state))
+    a = factor(task, &final)
     for b in range(task.n_blocks):
-        task.lanes.multiply(out_at(task, i, b), block_size(task, b), factor(task, &final)
-                            * exp2(fma(kept[b].reference - final.m, task.log2e, kept[b].c)), factor(task, &final))
+        task.lanes.multiply(out_at(task, i, b), block_size(task, b),
+                            a * task.lanes.relative(tops[b], final.m, task.log2e), a)
     write_label(task, &final)
 
 
@@ -189,7 +188,7 @@ cdef void softmax_phase(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t
             write_label(task, &finals[i])
     else:
         for b in range(block0, block1):
-            write_block(task, &finals[i], b)
+            write_block(task, &finals[i], b, get_state(task, i, b).m)
 
 
 cdef Final finish(const Task *task, Py_ssize_t i, Py_ssize_t y, double x_y, State *state, double rest) noexcept nogil:
@@ -224,22 +223,26 @@ cdef Final finish(const Task *task, Py_ssize_t i, Py_ssize_t y, double x_y, Stat
     return final
 
 
-cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b) noexcept nogil:
-    """How block b of a finished row is written, but for the label's own share."""
+cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b, double top) noexcept nogil:
+    """How block b of a finished row, with maximum `top`, is written, but for the label's own share."""
     cdef Late late
     late.block, late.map = block_at(task, final.row, b), map_of(task, final.m)
     late.block.keep, late.block.smooth = task.keep * final.g, task.smooth * final.g
+    late.piece = PIECE
     if task.kernel == LOG_SOFTMAX:
         late.write, late.a = task.lanes.write_log_probs, log1p(final.rest)
-        late.piece = LIGHT_PIECE // task.lanes.itemsize if task.lanes.itemsize > 2 else PIECE
-    else:
-        late.write, late.a = task.lanes.write_probs, factor(task, final)
-        late.piece = PIECE
+        if task.lanes.itemsize > 2:
+            late.piece = LIGHT_PIECE // task.lanes.itemsize
+        return late
+    late.write, late.a = task.lanes.write_probs, factor(task, final)
+    if task.by_blocks:
+        late.write, late.block.top, late.block.most = task.lanes.write_exps, top, late.a
+        late.a *= task.lanes.relative(top, final.m, task.log2e)
     return late
 
 
-cdef void write_block(const Task *task, const Final *final, Py_ssize_t b) noexcept nogil:
-    cdef Late late = late_block(task, final, b)
+cdef void write_block(const Task *task, const Final *final, Py_ssize_t b, double top) noexcept nogil:
+    cdef Late late = late_block(task, final, b, top)
     late.write(&late.block, &late.map, late.a)
 
 

@@ -46,24 +46,28 @@ INLINE int any_f(vi mask) {
 }
 INLINE int any_d(vl mask) { return any_f((vi)mask); }
 
-/* the larger; b where either is NaN, as MAXPS has it */
+/* the larger or the smaller; b where either is NaN, as MAXPS and MINPS have it */
 #if VEC_BYTES == 64
 INLINE vf max_f(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
 INLINE vd max_d(vd a, vd b) { return (vd)_mm512_max_pd((__m512d)a, (__m512d)b); }
+INLINE vf min_f(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
+INLINE vd min_d(vd a, vd b) { return (vd)_mm512_min_pd((__m512d)a, (__m512d)b); }
 #elif VEC_BYTES == 32
 INLINE vf max_f(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
 INLINE vd max_d(vd a, vd b) { return (vd)_mm256_max_pd((__m256d)a, (__m256d)b); }
+INLINE vf min_f(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
+INLINE vd min_d(vd a, vd b) { return (vd)_mm256_min_pd((__m256d)a, (__m256d)b); }
 #elif defined(__SSE2__)
 INLINE vf max_f(vf a, vf b) { return (vf)_mm_max_ps((__m128)a, (__m128)b); }
 INLINE vd max_d(vd a, vd b) { return (vd)_mm_max_pd((__m128d)a, (__m128d)b); }
+INLINE vf min_f(vf a, vf b) { return (vf)_mm_min_ps((__m128)a, (__m128)b); }
+INLINE vd min_d(vd a, vd b) { return (vd)_mm_min_pd((__m128d)a, (__m128d)b); }
 #else
 INLINE vf max_f(vf a, vf b) { return select_f((vi)(a > b), a, b); }
 INLINE vd max_d(vd a, vd b) { return select_d((vl)(a > b), a, b); }
+INLINE vf min_f(vf a, vf b) { return select_f((vi)(a < b), a, b); }
+INLINE vd min_d(vd a, vd b) { return select_d((vl)(a < b), a, b); }
 #endif
-
-/* the smaller; b where either is NaN */
-INLINE vf min_f(vf a, vf b) { return -max_f(-a, -b); }
-INLINE vd min_d(vd a, vd b) { return -max_d(-a, -b); }
 
 /* a*b + c: one rounding where the CPU has FMA */
 #if VEC_BYTES == 64
@@ -105,87 +109,79 @@ INLINE vd poly_d(vd f) {
 /* 2^n for k = n + MAGIC; NaN times it is NaN, whereas an integer added to the bits of a NaN may make a number of it */
 INLINE vf power_f(vf k) { return (vf)((vi)k << 23); }
 INLINE vd power_d(vd k) { return (vd)((vl)k << 52); }
-/* 2^f*power with |f| <= 1/2 */
-INLINE vf exp2_of_f(vf f, vf power) { return fma_f(poly_f(f) * f, power, power); }
-INLINE vd exp2_of_d(vd f, vd power) { return fma_d(poly_d(f) * f, power, power); }
 
 /* 2^(x*log2e - c + raise), c an integer, for x >= (c + lowest)/log2e, else about 2^(lowest + raise). The exponent is split
  * into a multiple of 1/STEPS and a fraction, exactly but for one rounding of the fraction, however far from 0 it is: needs
- * FMA. The multiple's fraction takes its power from a table, where a table fits into two registers. */
+ * FMA. */
 typedef struct { vf log2e, shift, low; } split_f;
 typedef struct { vd log2e, shift, low; } split_d;
-/* the power of the multiple; that of the fraction is 1 + q*f */
-typedef struct { vf power, q, f; } parts_f;
-typedef struct { vd power, q, f; } parts_d;
 #define LOW_f -120
 #define LOW_d -1000
 #define LOWEST_f -180 /* with RAISE */
 #define LOWEST_d -1500
+/* 2^multiple for k = MAGIC + STEPS*multiple, and (2^(f/STEPS) - 1)/f, minimax in the relative error of 2^(f/STEPS). A
+ * table holds 2^(j/STEPS), less what the j in the last bits of k adds where k is shifted to the exponent. */
 #if VEC_BYTES == 64
 #define STEPS_f 32
-#define STEPS_d 16
 #define LARGE_f 0x1p16                       /* beyond, STEPS*c + MAGIC is no exact integer */
-#define LARGE_d 0x1p46
 #define SPLIT_MAGIC_f 12582912.0             /* 1.5 * 2^23 */
-#define SPLIT_MAGIC_d 6755399441055744.0     /* 1.5 * 2^52 */
-/* 2^(j/STEPS), less what the j in the last bits of k adds where k is shifted to the exponent */
 static const uint32_t powers_f[] __attribute__((aligned(64))) = {
-    0x3f800000, 0x3f7ecd87, 0x3f7daac3, 0x3f7c980f, 0x3f7b95c2, 0x3f7aa43a, 0x3f79c3d3, 0x3f78f4f0, 0x3f7837f0, 0x3f778d3a, 0x3f76f532,
-    0x3f767043, 0x3f75fed7, 0x3f75a15b, 0x3f75583f, 0x3f7523f6, 0x3f7504f3, 0x3f74fbaf, 0x3f7508a4, 0x3f752c4d, 0x3f75672a, 0x3f75b9be,
-    0x3f76248c, 0x3f76a81e, 0x3f7744fd, 0x3f77fbb8, 0x3f78ccdf, 0x3f79b907, 0x3f7ac0c7, 0x3f7be4ba, 0x3f7d257d, 0x3f7e83b3};
-static const uint64_t powers_d[] __attribute__((aligned(64))) = {
-    0x3ff0000000000000, 0x3fefb5586cf9890f, 0x3fef72b83c7d517b, 0x3fef387a6e756238, 0x3fef06fe0a31b715, 0x3feedea64c123422,
-    0x3feebfdad5362a27, 0x3feeab07dd485429, 0x3feea09e667f3bcd, 0x3feea11473eb0187, 0x3feeace5422aa0db, 0x3feec49182a3f090,
-    0x3feee89f995ad3ad, 0x3fef199bdd85529c, 0x3fef5818dcfba487, 0x3fefa4afa2a490da};
-INLINE parts_f split_at_f(vf x, split_f by) {
-    x = max_f(by.low, x); /* operands in the order that keeps NaN */
-    vf k = fma_f(x, by.log2e, by.shift), f = fma_f(x, by.log2e, by.shift - k);
-    vf step = (vf)_mm512_permutex2var_epi32(_mm512_load_si512(powers_f), (__m512i)k, _mm512_load_si512(powers_f + 16));
-    vf q = fma_f(set_f(0.000234597217367866288f), f, set_f(0.0216611669896939601f)); /* minimax in 2^(f/32): 5.4e-8 */
-    return (parts_f){(vf)((vi)step + ((vi)k << 18)), q, f};
+    0x3f800000, 0x3f7ecd87, 0x3f7daac3, 0x3f7c980f, 0x3f7b95c2, 0x3f7aa43a, 0x3f79c3d3, 0x3f78f4f0, 0x3f7837f0, 0x3f778d3a,
+    0x3f76f532, 0x3f767043, 0x3f75fed7, 0x3f75a15b, 0x3f75583f, 0x3f7523f6, 0x3f7504f3, 0x3f74fbaf, 0x3f7508a4, 0x3f752c4d,
+    0x3f75672a, 0x3f75b9be, 0x3f76248c, 0x3f76a81e, 0x3f7744fd, 0x3f77fbb8, 0x3f78ccdf, 0x3f79b907, 0x3f7ac0c7, 0x3f7be4ba,
+    0x3f7d257d, 0x3f7e83b3};
+INLINE vf step_power_f(vf k) {
+    __m512i step = _mm512_permutex2var_epi32(_mm512_load_si512(powers_f), (__m512i)k, _mm512_load_si512(powers_f + 16));
+    return (vf)((vi)step + ((vi)k << 18));
 }
-INLINE parts_d split_at_d(vd x, split_d by) {
-    x = max_d(by.low, x);
-    vd k = fma_d(x, by.log2e, by.shift), f = fma_d(x, by.log2e, by.shift - k);
-    vd step = (vd)_mm512_permutex2var_epi64(_mm512_load_si512(powers_d), (__m512i)k, _mm512_load_si512(powers_d + 8));
-    static const double c[] = {9.18114549919102172e-12, 1.27161203956391151e-9, 1.4676100328580907e-7, /* in 2^(f/16): 7.0e-18 */
-        0.0000135508077763952194, 0.000938384792808981889, 0.0433216987849966785};
-    vd q = set_d(c[0]);
-    for (int i = 1; i < 6; i++) q = fma_d(q, f, set_d(c[i]));
-    return (parts_d){(vd)((vl)step + ((vl)k << 48)), q, f};
+INLINE vf step_poly_f(vf f) { /* 5.4e-8 */
+    return fma_f(set_f(0.000234597217367866288f), f, set_f(0.0216611669896939601f));
 }
-#else
-#define STEPS_d 1
-#define LARGE_d 0x1p50
-#define SPLIT_MAGIC_d MAGIC_d
-INLINE parts_d split_at_d(vd x, split_d by) {
-    x = max_d(by.low, x);
-    vd k = fma_d(x, by.log2e, by.shift), f = fma_d(x, by.log2e, by.shift - k);
-    return (parts_d){power_d(k), poly_d(f), f};
-}
-#if VEC_BYTES == 32
+#elif VEC_BYTES == 32
 #define STEPS_f 8
 #define LARGE_f 0x1p18
 #define SPLIT_MAGIC_f 12582912.0
 static const uint32_t powers_f[] __attribute__((aligned(32))) = {
     0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7, 0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
-INLINE parts_f split_at_f(vf x, split_f by) {
-    x = max_f(by.low, x);
-    vf k = fma_f(x, by.log2e, by.shift), f = fma_f(x, by.log2e, by.shift - k);
-    vf step = (vf)_mm256_permutevar8x32_epi32(_mm256_load_si256((const __m256i *)powers_f), (__m256i)k);
-    vf q = fma_f(set_f(0.000108391066591f), f, set_f(0.00375402546771f)); /* minimax in 2^(f/8): 2.6e-8 */
-    return (parts_f){(vf)((vi)step + ((vi)k << 20)), fma_f(q, f, set_f(0.0866434017813f)), f};
+INLINE vf step_power_f(vf k) {
+    __m256i step = _mm256_permutevar8x32_epi32(_mm256_load_si256((const __m256i *)powers_f), (__m256i)k);
+    return (vf)((vi)step + ((vi)k << 20));
+}
+INLINE vf step_poly_f(vf f) { /* 2.6e-8 */
+    return fma_f(fma_f(set_f(0.000108391066591f), f, set_f(0.00375402546771f)), f, set_f(0.0866434017813f));
 }
 #else
 #define STEPS_f 1
 #define LARGE_f 0x1p21
 #define SPLIT_MAGIC_f MAGIC_f
-INLINE parts_f split_at_f(vf x, split_f by) {
-    x = max_f(by.low, x);
-    vf k = fma_f(x, by.log2e, by.shift), f = fma_f(x, by.log2e, by.shift - k);
-    return (parts_f){power_f(k), poly_f(f), f};
-}
+#define step_power_f power_f
+#define step_poly_f poly_f
 #endif
+#if VEC_BYTES == 64
+#define STEPS_d 16
+#define LARGE_d 0x1p46
+#define SPLIT_MAGIC_d 6755399441055744.0     /* 1.5 * 2^52 */
+static const uint64_t powers_d[] __attribute__((aligned(64))) = {
+    0x3ff0000000000000, 0x3fefb5586cf9890f, 0x3fef72b83c7d517b, 0x3fef387a6e756238, 0x3fef06fe0a31b715, 0x3feedea64c123422,
+    0x3feebfdad5362a27, 0x3feeab07dd485429, 0x3feea09e667f3bcd, 0x3feea11473eb0187, 0x3feeace5422aa0db, 0x3feec49182a3f090,
+    0x3feee89f995ad3ad, 0x3fef199bdd85529c, 0x3fef5818dcfba487, 0x3fefa4afa2a490da};
+INLINE vd step_power_d(vd k) {
+    __m512i step = _mm512_permutex2var_epi64(_mm512_load_si512(powers_d), (__m512i)k, _mm512_load_si512(powers_d + 8));
+    return (vd)((vl)step + ((vl)k << 48));
+}
+INLINE vd step_poly_d(vd f) { /* 7.0e-18 */
+    static const double c[] = {9.18114549919102172e-12, 1.27161203956391151e-9, 1.4676100328580907e-7,
+        0.0000135508077763952194, 0.000938384792808981889, 0.0433216987849966785};
+    vd q = set_d(c[0]);
+    for (int i = 1; i < 6; i++) q = fma_d(q, f, set_d(c[i]));
+    return q;
+}
+#else
+#define STEPS_d 1
+#define LARGE_d 0x1p50
+#define SPLIT_MAGIC_d MAGIC_d
+#define step_power_d power_d
+#define step_poly_d poly_d
 #endif
 INLINE split_f split_of_f(double log2e, double c, int lowest, int raise) {
     return (split_f){set_f(STEPS_f * log2e), set_f(SPLIT_MAGIC_f + STEPS_f * (raise - c)), set_f((c + lowest) / log2e)};
@@ -193,25 +189,40 @@ INLINE split_f split_of_f(double log2e, double c, int lowest, int raise) {
 INLINE split_d split_of_d(double log2e, double c, int lowest, int raise) {
     return (split_d){set_d(STEPS_d * log2e), set_d(SPLIT_MAGIC_d + STEPS_d * (raise - c)), set_d((c + lowest) / log2e)};
 }
+/* the multiple as k, and the fraction */
+INLINE vf split_at_f(vf x, split_f by, vf *f) {
+    x = max_f(by.low, x); /* operands in the order that keeps NaN */
+    vf k = fma_f(x, by.log2e, by.shift);
+    *f = fma_f(x, by.log2e, by.shift - k);
+    return k;
+}
+INLINE vd split_at_d(vd x, split_d by, vd *f) {
+    x = max_d(by.low, x);
+    vd k = fma_d(x, by.log2e, by.shift);
+    *f = fma_d(x, by.log2e, by.shift - k);
+    return k;
+}
 INLINE vf exp2_split_f(vf x, split_f by) {
-    parts_f of = split_at_f(x, by);
-    return fma_f(of.q * of.f, of.power, of.power);
+    vf f, power = step_power_f(split_at_f(x, by, &f));
+    return fma_f(step_poly_f(f) * f, power, power);
 }
 INLINE vd exp2_split_d(vd x, split_d by) {
-    parts_d of = split_at_d(x, by);
-    return fma_d(of.q * of.f, of.power, of.power);
+    vd f, power = step_power_d(split_at_d(x, by, &f));
+    return fma_d(step_poly_d(f) * f, power, power);
 }
 /* the sum s and such a power more, in one operation less */
 INLINE vf add_exp2_split_f(vf s, vf x, split_f by) {
-    parts_f of = split_at_f(x, by);
-    return fma_f(fma_f(of.q, of.f, set_f(1)), of.power, s);
+    vf f, power = step_power_f(split_at_f(x, by, &f));
+    return fma_f(fma_f(step_poly_f(f), f, set_f(1)), power, s);
 }
 INLINE vd add_exp2_split_d(vd s, vd x, split_d by) { return s + exp2_split_d(x, by); }
+
 /* 2^t for t up to 2^6 (2^9), where below the subnormals 0, NaN for NaN: raised by 1/LOWER, or not */
 INLINE vf exp2_raised_f(vf t) { return exp2_split_f(t, split_of_f(1, 0, LOWEST_f, RAISE_f)); }
 INLINE vd exp2_raised_d(vd t) { return exp2_split_d(t, split_of_d(1, 0, LOWEST_d, RAISE_d)); }
 INLINE vf exp2_f(vf t) { return exp2_raised_f(t) * LOWER_f; }
 INLINE vd exp2_d(vd t) { return exp2_raised_d(t) * LOWER_d; }
+
 /* tanh(u) = -e/(e + 2), e = expm1(-2|u|) = (2^f - 1)*2^n + (2^n - 1), with the sign of u */
 INLINE vf tanh_f(vf u) {
     vi sign = (vi)u & (int32_t)0x80000000;

@@ -11,7 +11,7 @@ from operations import DTYPES, OPERATIONS, dtype_of, inputs_of
 from test_run import builds
 
 import fastsoftmax as fs
-from fastsoftmax import backends, contract, plan
+from fastsoftmax import backends, contract
 
 # around a cache line of each dtype, and around the vectors and blocks of the class axis
 INNER = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65)
@@ -19,14 +19,6 @@ CLASSES = (1, 2, 10, 15, 17, 100, 1025)
 LONG = (4095, 4096, 4097, 10_000)
 NAMES = pytest.mark.parametrize("name", OPERATIONS)
 WITH_OUT = pytest.mark.parametrize("name", [name for name, operation in OPERATIONS.items() if operation.takes_out])
-
-
-@pytest.fixture(autouse=True)
-def no_exps_are_kept(monkeypatch):
-    """They round otherwise than those of rows in tiles, which nobody keeps."""
-    monkeypatch.setattr(plan, "KEPT_BYTES", 0)
-    for name in backends.available():
-        monkeypatch.setattr(backends.load(name), "short_cut", contract.no_short_cut, raising=False)
 
 
 def moved(a, axis=1):
@@ -52,6 +44,7 @@ def test_sizes_that_straddle_lines_vectors_and_blocks(backend, name, dtype):
 def test_every_instruction_set(monkeypatch, module):
     kernels, used = importlib.import_module(f"fastsoftmax.backends.{module}"), []
     monkeypatch.setattr(backends.load("cython"), "bind", lambda job: used.append(job) or kernels.bind(job))
+    monkeypatch.setattr(backends.load("cython"), "short_cut", kernels.short_cut)
     with fs.use_backend("cython"):
         for dtype, name in [(dtype, name) for dtype in DTYPES for name in OPERATIONS]:
             for shape in [(2, 33, 50), (1, 17, 4097)]:

@@ -1,6 +1,7 @@
 """The short cut of small plain calls: taken for each of them, with the bits of the long way; refused for all others."""
 
 import importlib
+import sys
 import threading
 
 import checks
@@ -357,13 +358,15 @@ def test_labels_that_another_thread_keeps_changing(short):
         while not stop.is_set():
             labels[1500], labels[1500] = 2**40, 1
 
-    thread = threading.Thread(target=change)
+    thread, interval = threading.Thread(target=change), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # at the usual 5 ms the two threads seldom meet
     thread.start()
     try:
         for _ in range(3000):
             got = outcome(lambda: fs.cross_entropy_and_grad(x, labels))
             seen.add(got[0])
     finally:
+        sys.setswitchinterval(interval)
         stop.set()
         thread.join()
     assert seen <= {right, fs.LabelError}

@@ -5,7 +5,7 @@ step "wheel: install, and a selection of the suite outside the source"
 fresh_venv
 wheel=$(echo "$work"/dist/*.whl)
 pip install -q "$wheel[test]"
-few_tests tests/test_{cli,dtypes,examples,import,typing}.py
+FASTSOFTMAX_REQUIRE=$extras few_tests tests/test_{cli,dtypes,examples,import,typing}.py
 
 # Most tests run every backend by themselves; these are the others. The demo and the bench choose backends for themselves.
 others=(-m "not every_backend" --ignore=tests/test_demo.py --ignore-glob='tests/test_bench*')

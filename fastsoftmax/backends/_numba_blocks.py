@@ -208,16 +208,14 @@ def one_vector(step, with_these, x, at, out, out_at, n):
 
 
 @inlined
-def each_vector(step, with_these, x, x0, out, out0, count, streams, ahead):
-    """out = step(x), aligned to cache lines after a head; where `ahead` is not None, x[ahead:] is fetched meanwhile."""
+def each_vector(step, with_these, x, x0, out, out0, count, streams):
+    """out = step(x), aligned to cache lines after a head."""
     w = vec.width(x)
     first = min(memory.head(out, out0), count)
     for k in range(0, first, w):
         one_vector(step, with_these, x, x0 + k, out, out0 + k, first - k)
     whole = first + (count - first) // (2 * w) * (2 * w)
     for k in range(first, whole, 2 * w):
-        if ahead is not None:
-            memory.prefetch_pair(x, ahead + k)
         v0, v1 = memory.load_pair(x, x0 + k)
         e0, e1 = step(x, v0, with_these), step(x, v1, with_these)
         if streams:
@@ -320,7 +318,7 @@ def multiply(x, start, count, a):
     small = 2.0**-up
     tiny = abs(a) < small
     first, last = vec.full(x, a / small if tiny else a), vec.full(x, small if tiny else 1.0)
-    each_vector(times_step, (first, last), x, start, x, start, count, False, None)
+    each_vector(times_step, (first, last), x, start, x, start, count, False)
 
 
 @jit
@@ -357,18 +355,18 @@ def exp_step_by_two(x, v, with_these):
 
 
 @jit
-def write_exps(x, x0, out, out0, count, m, scale_log2e, factor, less, streams, ahead):
-    """out = factor*exp(z - z_m) - less. out is aligned after a head; x[ahead:] is fetched meanwhile."""
+def write_exps(x, x0, out, out0, count, m, scale_log2e, factor, less, streams):
+    """out = factor*exp(z - z_m) - less."""
     _, _, _, _, lowest, up, least, _ = limits(x)
     reference, minus_less, lower = vec.full(x, m), vec.full(x, -less), 2.0**-up
     by = split_of(x, vec.scalar_like(x, scale_log2e), 0.0, lowest, up)
     if least < abs(factor) < 0.25 / lower:
         one = (reference, by, vec.full(x, factor * lower), minus_less)
-        each_vector(exp_step, one, x, x0, out, out0, count, streams, ahead)
+        each_vector(exp_step, one, x, x0, out, out0, count, streams)
     else:
         first, last = (lower, factor) if abs(factor) > 1 else (factor, lower)
         two = (reference, by, vec.full(x, first), vec.full(x, last), minus_less)
-        each_vector(exp_step_by_two, two, x, x0, out, out0, count, streams, ahead)
+        each_vector(exp_step_by_two, two, x, x0, out, out0, count, streams)
 
 
 @inlined
@@ -377,7 +375,7 @@ def log_step(x, v, with_these):
 
 
 @jit
-def write_logs(x, x0, out, out0, count, m, scale, less, streams, ahead):
+def write_logs(x, x0, out, out0, count, m, scale, less, streams):
     """out = (x - m)*scale - less."""
     with_these = (vec.full(x, m), vec.full(x, scale), vec.full(x, -less))
-    each_vector(log_step, with_these, x, x0, out, out0, count, streams, ahead)
+    each_vector(log_step, with_these, x, x0, out, out0, count, streams)

@@ -102,14 +102,13 @@ def is_plain(n):
 
 
 @inlined
-def write_plain(a, n, row, start, count, ahead):
+def write_plain(a, n, row, start, count):
     """out of some classes of a plain row, but for the label's own share."""
     x0, out0 = n.x0 + row.row * n.x_step + start, n.out0 + row.row * n.out_step + start
     if n.kind == LOG_SOFTMAX:
-        blocks.write_logs(a.x, x0, a.out, out0, count, row.final.m, n.inner, row.less, n.streams, ahead)
+        blocks.write_logs(a.x, x0, a.out, out0, count, row.final.m, n.inner, row.less, n.streams)
     else:
-        blocks.write_exps(a.x, x0, a.out, out0, count, row.final.m, n.inner * LOG2_E, row.factor, row.less, n.streams,
-                          ahead)
+        blocks.write_exps(a.x, x0, a.out, out0, count, row.final.m, n.inner * LOG2_E, row.factor, row.less, n.streams)
 
 
 @jit
@@ -117,7 +116,7 @@ def write_block(a, n, row, b):
     """out of one block, but for the label's own share."""
     first, count = span(n, b)
     if is_plain(n):
-        write_plain(a, n, row, first, count, n.x0)
+        write_plain(a, n, row, first, count)
     else:
         put_general(a, n, row, b)
 
@@ -137,12 +136,12 @@ def _write_late(a, n, late, start, stop):
         pass
 
     def some(a, n, late, start, stop):
-        before, b, ahead = late  # what is `ahead`, after the block that is being read, is fetched meanwhile
+        before, b = late
         head = memory.head(a.out, n.out0 + before.row * n.out_step + b * BLOCK)  # pieces end where vectors do
         count = min(BLOCK, n.n_classes - b * BLOCK)
         first = 0 if start == 0 else min(start + head, count)
         last = count if stop == count else min(stop + head, count)
-        write_plain(a, n, before, b * BLOCK + first, last - first, ahead + first)
+        write_plain(a, n, before, b * BLOCK + first, last - first)
 
     return nothing if len(late) == 0 else some
 
@@ -197,13 +196,12 @@ def write_row(a, n, before):
 
 
 @jit
-def whole_row(a, n, i, y, row1, before):
+def whole_row(a, n, i, y, before):
     """Read row i while the row before is written; what row i is to be written from."""
     f, n_blocks = nothing(), -(-n.n_classes // BLOCK)
     for b in range(n_blocks):
         if before.row >= 0 and is_plain(n):
-            late = (before, b, ahead_of(n, i, b + 1, row1))
-            m, s, t, d = block_state(a, n, i, b, late)
+            m, s, t, d = block_state(a, n, i, b, (before, b))
         else:
             if before.row >= 0:
                 write_block(a, n, before, b)
@@ -311,7 +309,7 @@ def softmax_rows(a, n, row0, row1, block0, block1, phase):
         elif n.keeps:
             kept_row(a, n, i, y, row1)
         else:
-            before = whole_row(a, n, i, y, row1, before)
+            before = whole_row(a, n, i, y, before)
     write_row(a, n, before)
     if n.streams:
         memory.fence()
