@@ -43,7 +43,7 @@ def _short(kernel: str) -> Callable[[F], F]:
         @functools.wraps(function)
         def short_or_long(*arguments: Any, **options: Any) -> Any:
             short_cut = getattr(backends.load(current()), "short_cut", no_short_cut)
-            result = short_cut(kernel, defaults, arguments, options)
+            result = short_cut(kernel, defaults, arguments, options, threads.get_num_threads)
             if result is None:
                 return the_long_way(*arguments, **options)
             if type(result) is tuple:

@@ -2,11 +2,13 @@
 
 A backend is a module with
 
-    bind(job)  -> run(row0, row1, block0, block1, phase) -> first bad row, or -1
+    bind(job)  -> run(row0, row1, block0, block1, phase) -> first bad row, or -1; run.each(slices, n_threads), which may be
+                  absent, does as much for many such slices on threads of its own
     scan_labels(labels, n_classes, ignore_index, class_weight, sample_weight) -> (bad_row, total_weight)
+    LOGITS_PER_THREAD  how many are worth another thread
     SPLITS_CLASSES   whether phases other than ALL are understood
     TILES            whether arrays whose rows lie side by side are
-    short_cut(kernel, defaults, arguments, options) -> the result, None or a bad row; may be absent
+    short_cut(kernel, defaults, arguments, options, get_num_threads) -> the result, None or a bad row; may be absent
 
 Conventions: all arrays of a job are carriers (dtypes.py) with the class axis contiguous and any row stride, or for
 backends with TILES (n_outer, n_classes, inner) with row i at [i // inner, :, i % inner]: the rows of an outer one lie
@@ -22,9 +24,9 @@ so results are bitwise the same for any number of threads.
 `short_cut` is the whole of a small plain call, without the floors between: it takes a public function's arguments, with
 the defaults of its keywords, and gives what the function gives, to the bit (a CrossEntropyGrad as a plain tuple). It is
 None, and nothing is written, for all but this: logits and int64 labels that are exactly ndarrays, C-contiguous, aligned, in
-native byte order, of one leading shape, the class axis last; logits for one thread; `out` absent, exactly `logits`, or just
-such an array in memory of its own; every label right; reduction and ignore_index any string and int that are allowed, every
-other option at its default.
+native byte order, of one leading shape, the class axis last; logits below STREAMED_BYTES, and so many rows that none would
+be split; `out` absent, exactly `logits`, or just such an array in memory of its own; every label right; reduction and
+ignore_index any string and int that are allowed, every other option at its default.
 An int is the first row whose label has gone wrong since it was checked.
 
 kernel                  first       second        writes
@@ -52,12 +54,14 @@ import numpy as np
 from .dtypes import Dtype
 
 BLOCK = 4096  # classes: 16 KB of float32, so that a block's second reading comes from L1
-# Waking a thread and hearing from it takes 60 us, a logit 0.2 to 0.6 ns: two threads win 5 % from 512,000 logits on in the
-# loss and softmax, from 724,000 on in place, from 1,448,000 on where the gradient is new memory. Measured by
-# `python -m fastsoftmax.bench.threshold`; beside another library whose threads spin, two still lose at 800,000.
-LOGITS_PER_THREAD = 450_000
+# Waking a thread of Python's and hearing from it takes 60 us, a logit 0.2 to 0.6 ns: two threads win 5 % from 512,000 on in
+# the loss and softmax, from 724,000 on in place, from 1,448,000 on where the gradient is new memory.
+LOGITS_PER_PYTHON_THREAD = 450_000
+LOGITS_PER_ROW = 200  # what a row costs beside its logits
 # A row of this size stays in the L2 cache (1 MB and more on CPUs with AVX-512) between its two passes.
 KEPT_BYTES = 3 << 18
+# Outputs of this size would push everything else out of the caches: they go past them.
+STREAMED_BYTES = 1 << 24
 PARTS = 5  # numbers that a block's state is kept in, at most
 FINALS = 7  # numbers that a row is written from
 ALL, STATES, FINISH, WRITE = range(4)  # phases: a whole row at once, or its three steps
@@ -101,6 +105,6 @@ def n_blocks(n_classes):
     return -(-n_classes // BLOCK)
 
 
-def no_short_cut(kernel, defaults, arguments, options):
+def no_short_cut(kernel, defaults, arguments, options, get_num_threads):
     """The short cut of a backend that has none."""
     return None

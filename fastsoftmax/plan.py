@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from .contract import BLOCK, KEPT_BYTES, LOGITS_PER_THREAD, n_blocks
+from .contract import BLOCK, KEPT_BYTES, LOGITS_PER_ROW, STREAMED_BYTES, n_blocks
 
 # Half a millisecond of work: long against Python's cost for a slice, short against Ctrl-C.
 LOGITS_PER_SLICE = 1 << 20
@@ -14,8 +14,6 @@ STAGED_BYTES = 1 << 22
 LINE_BYTES = 64
 # or all of them, memory in order, where a block of them (4096 times this much a thread) stays in the L3 cache.
 BAND_BYTES = 1 << 11
-# Outputs of this size would push everything else out of the caches: they go past them.
-STREAMED_BYTES = 1 << 24
 
 
 class Plan(NamedTuple):
@@ -38,11 +36,11 @@ class Plan(NamedTuple):
     keep_exps: bool  # whether rows of the output hold their exps meanwhile, which saves the second exp
 
 
-def make(problem, backend, splits_classes, n_threads, inner, packed, staged, in_place):
+def make(problem, name, backend, n_threads, inner, packed, staged, in_place):
     """The plan for a problem on a backend. `inner` rows lie side by side in memory, 0: classes do; `packed`: only they."""
     n_rows, n_classes = math.prod(problem.lead), problem.first.shape[-1]
     blocks, tiled, itemsize = n_blocks(n_classes), inner > 0, problem.dtype.itemsize
-    n_threads = max(1, min(n_threads, n_rows * n_classes // LOGITS_PER_THREAD))
+    n_threads = max(1, min(n_threads, n_rows * (n_classes + LOGITS_PER_ROW) // backend.LOGITS_PER_THREAD))
     group = 1
     if tiled:
         whole = packed and max(blocks, n_rows // inner) >= 4 * n_threads
@@ -54,7 +52,7 @@ def make(problem, backend, splits_classes, n_threads, inner, packed, staged, in_
     stream = large and not staged and (tiled or not in_place)
     keep_exps = problem.wants_out and not (stream or tiled or staged) and blocks > 1 and row_bytes <= KEPT_BYTES
     # a backend may round kept exps differently (Numba does), so they must not depend on the number of threads
-    split = "classes" if splits_classes and (few or long) and not keep_exps else "rows"
+    split = "classes" if backend.SPLITS_CLASSES and (few or long) and not keep_exps else "rows"
     shares = 4 * n_threads if n_threads > 1 else 1
     if split == "classes":
         step = max(1, min(LOGITS_PER_SLICE // BLOCK // group, -(-blocks // shares)))
@@ -62,7 +60,7 @@ def make(problem, backend, splits_classes, n_threads, inner, packed, staged, in_
         step = max(1, min(LOGITS_PER_SLICE // max(1, n_classes), -(-n_rows // shares)))
         step = -(-step // group) * group
     rows = max(1, min(n_rows, STAGED_BYTES // max(1, row_bytes)))
-    return Plan(backend, problem.kernel, problem.dtype.name, n_rows, n_classes, blocks, n_threads, split,
+    return Plan(name, problem.kernel, problem.dtype.name, n_rows, n_classes, blocks, n_threads, split,
                 step, group, tiled, staged, rows, stream, keep_exps)
 
 

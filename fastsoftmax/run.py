@@ -82,7 +82,7 @@ def execute(problem):
     views, inner, packed = _views(arrays, row, n_rows, backend.TILES)
     staged = views is None
     in_place = problem.out is not None and _start(arrays[0]) == _start(out)
-    p = plan.make(problem, name, backend.SPLITS_CLASSES, threads.get_num_threads(), inner, packed, staged, in_place)
+    p = plan.make(problem, name, backend, threads.get_num_threads(), inner, packed, staged, in_place)
     per_row = (problem.labels, problem.sample_weight, problem.dlosses, losses, lse)
     if n_rows == 0 or p.n_classes == 0:
         bad = -1

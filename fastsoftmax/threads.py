@@ -1,7 +1,8 @@
-"""[2] The one thread pool: Python threads over kernels that release the GIL. Fork-safe, re-entrant.
+"""[2] How many threads, and the pool of Python threads over kernels that release the GIL. Fork-safe, re-entrant.
 
 The caller's own thread takes a share, so a call on n threads wakes n - 1 workers. Work comes in slices of a few
-milliseconds; between slices the caller can be interrupted (Ctrl-C) and the workers notice.
+milliseconds; between slices the caller can be interrupted (Ctrl-C) and the workers notice. A backend whose kernels have
+threads of their own (the Cython backend: src_cython/pool.h) is given all slices at once.
 """
 
 import contextlib
@@ -81,6 +82,8 @@ def each(task, slices, n_threads):
     """
     if len(slices) == 1:
         return task(*slices[0])
+    if hasattr(task, "each"):
+        return task.each(slices, n_threads)
     n_threads = min(n_threads, len(slices))
     if n_threads <= 1:
         return _least(task(*s) for s in slices)

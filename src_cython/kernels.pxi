@@ -86,6 +86,7 @@ include "rows.pxi"
 include "softmax.pxi"
 include "sums.pxi"
 include "tiles.pxi"
+include "pool.pxi"
 
 
 cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1,
@@ -186,15 +187,14 @@ cdef inline Py_ssize_t side_by_side(array) except? -1:
 
 @cython.final
 cdef class Bound:
-    """A job as a task. The arrays are kept alive by `job`; `rooms` are those that no call is using now."""
+    """A job as a task. The arrays are kept alive by `job`."""
     cdef object job
-    cdef list rooms
     cdef Task task
 
     def __init__(self, job):
         cdef cnp.ndarray first = job.first
         cdef Task *task = &self.task
-        self.job, self.rooms = job, []
+        self.job = job
         task.kernel = _CODES[job.kernel]
         task.lanes = fs_table[job.dtype.code]
         task.first = <const char *>cnp.PyArray_DATA(first)
@@ -220,25 +220,22 @@ cdef class Bound:
         derive(task, job.keep_exps)
 
     def __call__(self, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1, int phase):
-        cdef Py_ssize_t bad
-        if self.task.inner:
-            return self.tiled(row0, row1, block0, block1, phase)
-        with nogil:
-            bad = run_rows(&self.task, row0, row1, block0, block1, phase)
-        return bad
+        cdef Cut cut
+        cut.row0, cut.row1, cut.block0, cut.block1, cut.phase = row0, row1, block0, block1, phase
+        return run_cuts(&self.task, &cut, 1, 1)
 
-    cdef tiled(self, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1, int phase):
-        cdef Py_ssize_t bad
-        cdef char *memory
+    def each(self, list slices, int n_threads):
+        """What __call__ does for every slice, on n_threads threads that take no GIL; the first bad row, or -1."""
+        cdef Py_ssize_t i, n = len(slices)
+        cdef Cut *cuts = <Cut *>malloc(max(n, 1) * sizeof(Cut))
+        if cuts == NULL:
+            raise MemoryError()
         try:
-            room = self.rooms.pop()
-        except IndexError:  # one for each thread that calls at once
-            room = bytearray(room_bytes(&self.task))
-        memory = room
-        with nogil:
-            bad = run_groups(&self.task, memory, row0, row1, block0, block1, phase)
-        self.rooms.append(room)
-        return bad
+            for i in range(n):
+                cuts[i].row0, cuts[i].row1, cuts[i].block0, cuts[i].block1, cuts[i].phase = slices[i]
+            return run_cuts(&self.task, cuts, n, n_threads)
+        finally:
+            free(cuts)
 
 
 def bind(job):

@@ -4,22 +4,25 @@ from cpython.long cimport PyLong_AsLongLongAndOverflow
 
 from numpy import errstate, float64
 
-from fastsoftmax.contract import LOGITS_PER_THREAD as _LOGITS_PER_THREAD
+from fastsoftmax.contract import LOGITS_PER_ROW as _LOGITS_PER_ROW, STREAMED_BYTES as _STREAMED_BYTES
 from fastsoftmax.dtypes import find as _find
 
 cdef extern from "numpy/arrayobject.h":
     object PyArray_NewLikeArray(cnp.ndarray, cnp.NPY_ORDER, cnp.PyArray_Descr *, int)
 
-cdef Py_ssize_t MOST_LOGITS = 2 * _LOGITS_PER_THREAD - 1
+cdef Py_ssize_t STREAMED_BYTES = _STREAMED_BYTES, LOGITS_PER_ROW = _LOGITS_PER_ROW
 cdef dict _codes_of_dtypes = {}  # filled as they are met: bfloat16 is not imported for it
 cdef tuple _REDUCTIONS = ("none", "mean", "sum")
+cdef enum:
+    MOST_CUTS = 64  # of its rows
 cdef tuple _READ = ("out", "reduction", "ignore_index")  # options that are read; all others must be at their defaults
 
 
-def short_cut(kernel, dict defaults, tuple arguments, dict options):
+def short_cut(kernel, dict defaults, tuple arguments, dict options, get_num_threads):
     """The whole call where it is plain, as contract.py says; None, with nothing written, where it is not."""
     cdef Task task
     cdef Py_ssize_t n_rows, bad
+    cdef int n_threads
     cdef double total = 0
     if not are_plain(options, defaults):
         return None
@@ -28,6 +31,9 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options):
     logits, out, losses, lse = arguments[0] if arguments else None, options.get("out"), None, None
     n_rows = take_logits(&task, logits)
     if n_rows == 0 or not may_be_written(out, logits) or len(arguments) != (2 if task.kernel == CROSS_ENTROPY else 1):
+        return None
+    n_threads = threads_for(&task, n_rows, get_num_threads)
+    if 1 < n_threads and n_rows < 2 * n_threads:  # rows may have to be split
         return None
     reduction = options.get("reduction", defaults.get("reduction"))
     if task.kernel == CROSS_ENTROPY:
@@ -44,8 +50,7 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options):
     if "out" in defaults:
         out = PyArray_NewLikeArray(logits, cnp.NPY_CORDER, NULL, 0) if out is None else out
         task.out, task.out_stride = <char *>data(out), task.first_stride
-    with nogil:
-        bad = run_rows(&task, 0, n_rows, 0, task.n_blocks, ALL)
+    bad = run_all_rows(&task, n_rows, n_threads)
     if bad >= 0:
         return bad
     if task.kernel == LSE:
@@ -54,6 +59,30 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options):
         return out
     loss = scalar_if_0d(losses) if reduction == "none" else float64(reduced(losses, reduction, total))
     return loss if out is None else (loss, out, scalar_if_0d(lse))
+
+
+cdef int threads_for(const Task *task, Py_ssize_t n_rows, get_num_threads) except -1:
+    cdef Py_ssize_t work = n_rows * (task.n_classes + LOGITS_PER_ROW)
+    return min(get_num_threads(), work // AWAKE) if work >= 2 * ASLEEP or work >= 2 * AWAKE and pool_is_near() else 1
+
+
+cdef Py_ssize_t run_all_rows(const Task *task, Py_ssize_t n_rows, int n_threads) except -2:
+    cdef Py_ssize_t bad, step, i, n_cuts
+    cdef Cut cuts[MOST_CUTS]
+    if n_threads == 1:
+        with nogil:
+            bad = run_rows(task, 0, n_rows, 0, task.n_blocks, ALL)
+        if n_rows * (task.n_classes + LOGITS_PER_ROW) >= 2 * AWAKE:
+            pool_alone()
+        return bad
+    n_cuts = min(4 * n_threads, MOST_CUTS)
+    step = (n_rows + n_cuts - 1) // n_cuts
+    n_cuts = 0
+    for i in range(0, n_rows, step):
+        cuts[n_cuts].row0, cuts[n_cuts].row1 = i, min(i + step, n_rows)
+        cuts[n_cuts].block0, cuts[n_cuts].block1, cuts[n_cuts].phase = 0, task.n_blocks, ALL
+        n_cuts += 1
+    return run_cuts(task, cuts, n_cuts, n_threads)
 
 
 cdef bint are_plain(dict options, dict defaults) except -1:
@@ -78,7 +107,7 @@ cdef Py_ssize_t take_logits(Task *task, logits) except -1:
     if not is_plain(logits):
         return 0
     size = cnp.PyArray_SIZE(logits)
-    if cnp.PyArray_NDIM(logits) == 0 or not 0 < size <= MOST_LOGITS:
+    if cnp.PyArray_NDIM(logits) == 0 or size == 0 or cnp.PyArray_NBYTES(logits) >= STREAMED_BYTES:
         return 0
     dtype = (<cnp.ndarray>logits).dtype
     code = _codes_of_dtypes.get(dtype)

@@ -5,6 +5,8 @@ import os
 import child
 import pytest
 
+from fastsoftmax import backends
+
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not support fork")
 
 
@@ -66,6 +68,27 @@ assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 print("done")
 """
 
+FORK_IN_A_HANDLER = """
+import os, signal, sys, threading, numpy as np, fastsoftmax as fs
+
+logits = np.broadcast_to(np.zeros(50_000, np.float32), (100_000, 50_000))
+labels, pid = np.zeros(100_000, int), []
+
+def fork(*_):
+    pid.append(os.fork())
+
+signal.signal(signal.SIGALRM, fork)
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+try:
+    fs.cross_entropy(logits, labels)
+except RuntimeError as error:
+    assert pid == [0] and "forked" in str(error)
+    small = fs.cross_entropy(logits[:64], labels[:64])  # the child has threads of its own from now on
+    os._exit(7 if abs(small - np.log(50_000)) < 1e-6 else 1)
+assert pid and pid[0]
+print(os.waitstatus_to_exitcode(os.waitpid(pid[0], 0)[1]))
+"""
+
 FORK_DURING = PROBLEM + """
 right = compute()
 stop, wrong = threading.Event(), []
@@ -111,3 +134,11 @@ print("done")
 def test_multiprocessing(backend):
     """spawn, forkserver and fork, as far as the system has them: the children give the parent's bits."""
     assert run(MULTIPROCESSING, backend) == "done\n"
+
+
+@forks
+@pytest.mark.every_backend
+@pytest.mark.skipif(bool(backends.why_not("cython")), reason="no compiler: the Cython kernels are not built")
+def test_a_signal_handler_that_forks_in_the_midst_of_a_call():
+    """Other threads had begun a part of the work, which the child lacks: it is told so; the parent goes on."""
+    assert run(FORK_IN_A_HANDLER, "cython").strip() == "7"

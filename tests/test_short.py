@@ -3,6 +3,7 @@
 import importlib
 import sys
 import threading
+import time
 
 import checks
 import ml_dtypes
@@ -211,7 +212,7 @@ UNUSUAL_LOGITS = {
     "no classes": lambda x: x[:, :0],
     "0-d": lambda x: x[0, 0].reshape(()),
     "None": lambda x: None,
-    "large": lambda x: np.zeros((4, contract.LOGITS_PER_THREAD // 2), np.float32),
+    "large": lambda x: np.zeros((4, contract.STREAMED_BYTES // 16), np.float32),
 }
 UNUSUAL_LABELS = {
     "subclass": lambda y: y.view(Sub),
@@ -389,8 +390,25 @@ def test_other_backends_and_threads(short):
         assert short.taken is None
     finally:
         fs.set_backend(old)
-    for n in (1, 7):
-        with fs.use_num_threads(n):
-            for n_logits in (2 * contract.LOGITS_PER_THREAD - 1, 2 * contract.LOGITS_PER_THREAD):
-                fs.softmax(np.zeros((1, n_logits), np.float32))
-                assert short.taken == (n_logits % 2 == 1)
+    for n_threads, n_rows, taken in [(1, 1, True), (2, 1, False), (2, 3, False), (2, 4, True), (7, 4, False),
+                                     (7, 14, True)]:
+        with fs.use_num_threads(n_threads):  # so few long rows may have to be cut
+            fs.softmax(np.zeros((n_rows, 3_000_000 // n_rows), np.float32))
+            assert short.taken == taken
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", [(1000, 10), (300, 600), (64, 5000), (70, 20_000)])
+def test_threads_change_no_bit(short, shape, dtype):
+    """However many there are, asleep or awake, rows that go round evenly or not."""
+    x, labels = problem(shape, dtype)
+    for name in CALLS:
+        with fs.use_num_threads(1):
+            right = CALLS[name](x, labels)
+        for n_threads in (2, 3, 7):
+            with fs.use_num_threads(n_threads):
+                for pause in (0, 0, 0, 0.001):
+                    time.sleep(pause)
+                    short.check_same(lambda: CALLS[name](x, labels))  # noqa: B023
+                    got = CALLS[name](x, labels)
+                    checks.check_same_bits(*(r if isinstance(r, tuple) else (r,) for r in (got, right)))

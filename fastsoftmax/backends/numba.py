@@ -7,7 +7,7 @@ try:
 except ImportError as error:
     raise ImportError('the Numba backend needs Numba: pip install "fastsoftmax[numba]"') from error
 
-from ..contract import BLOCK, NO_IGNORE
+from ..contract import BLOCK, LOGITS_PER_PYTHON_THREAD, NO_IGNORE
 from . import _numba_pairs as pairs
 from . import _numba_rows as rows
 from . import _numba_states as states
@@ -15,6 +15,7 @@ from ._numba_cache import kernel
 
 SPLITS_CLASSES = True
 TILES = False
+LOGITS_PER_THREAD = LOGITS_PER_PYTHON_THREAD
 
 KERNELS = {
     "lse_rows": (rows.softmax_rows, states.LSE),

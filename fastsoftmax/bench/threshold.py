@@ -1,70 +1,84 @@
-"""Where two threads start to pay: `python -m fastsoftmax.bench.threshold`, from which contract.LOGITS_PER_THREAD is set.
+"""Where two threads start to pay: `python -m fastsoftmax.bench.threshold`, from which LOGITS_PER_THREAD and AWAKE of
+src_cython/pool.pxi are set.
 
-One thread, as a user has it, against two that are asked for at any size, over sizes a quarter apart, on the Cython backend.
+One thread, as a user has it, against two that are asked for at any size, over sizes a factor of 1.4 apart, on the Cython
+backend: with workers awake, calls following each other, and with workers asleep, a pause before each call.
 """
 
 import contextlib
+import time
 
 import numpy as np
 
 import fastsoftmax as fs
 
-from .. import plan
+from .. import backends
+from ..contract import LOGITS_PER_ROW
 from .cases import OPERATIONS, Case, make
 from .rounds import ROUNDS, Timed, interleaved
 
 CLASSES = 1000
 ROWS = [round(16 * 2 ** (i / 2)) for i in range(15)]
 GAIN = 1.05  # what two threads must win
-CALLS = {  # an axis that is written out goes past the short cut, which has one thread
-    "loss": lambda i, options: fs.cross_entropy(i.x, i.labels, **options),
-    "softmax": lambda i, options: fs.softmax(i.x, **options),
-    "gradient": lambda i, options: fs.cross_entropy_and_grad(i.x, i.labels, **options),
-    "gradient-in-place": lambda i, options: fs.cross_entropy_and_grad(i.x, i.labels, out=i.x, **options),
+PAUSE = 1e-3  # seconds, after which workers sleep
+CALLS = {  # an axis that is written out goes past the short cut, which chooses its threads itself
+    "loss": lambda i: fs.cross_entropy(i.x, i.labels, axis=1),
+    "softmax": lambda i: fs.softmax(i.x, axis=1),
+    "gradient": lambda i: fs.cross_entropy_and_grad(i.x, i.labels, axis=1),
+    "gradient-in-place": lambda i: fs.cross_entropy_and_grad(i.x, i.labels, out=i.x, axis=1),
 }
 
 
 @contextlib.contextmanager
-def on(n_threads):
-    """n threads, whatever the size."""
-    kept, plan.LOGITS_PER_THREAD = plan.LOGITS_PER_THREAD, 1
+def on(n_threads, pause):
+    """n threads, whatever the size, asleep after a pause or just awake."""
+    module = backends.load("cython")
+    kept, module.LOGITS_PER_THREAD = module.LOGITS_PER_THREAD, 1
     try:
         with fs.use_backend("cython"), fs.use_num_threads(n_threads):
+            if pause:
+                end = time.perf_counter() + pause
+                while time.perf_counter() < end:  # busy, as the callers of a library are
+                    pass
+            else:
+                fs.softmax(np.zeros((4, 8), np.float32), axis=1)  # wakes them
             yield
     finally:
-        plan.LOGITS_PER_THREAD = kept
+        module.LOGITS_PER_THREAD = kept
 
 
-def measure(name, rows=ROWS, rounds=ROUNDS):
-    """[(logits, microseconds on one thread, on two)], medians of interleaved rounds."""
+def measure(name, pause, rows=ROWS, rounds=ROUNDS):
+    """[(work in logits, microseconds on one thread, on two)], medians of interleaved rounds."""
     timed = {}
     for n_rows in rows:
         inputs = make(Case(f"{n_rows}", n_rows, CLASSES), OPERATIONS[name], 0)
-        for n_threads, options in ((1, {}), (2, {"axis": 1})):
-            timed[n_rows, n_threads] = Timed(lambda i=inputs, o=options: CALLS[name](i, o),
-                                             context=lambda n=n_threads: on(n))
+        for n_threads in (1, 2):
+            timed[n_rows, n_threads] = Timed(lambda i=inputs: CALLS[name](i), context=lambda n=n_threads: on(n, pause))
     *_, taken = interleaved(timed, rounds)
     micros = {key: 1e6 * float(np.median(seconds)) for key, seconds in taken.items()}
-    return [(n_rows * CLASSES, micros[n_rows, 1], micros[n_rows, 2]) for n_rows in rows]
+    return [(n_rows * (CLASSES + LOGITS_PER_ROW), micros[n_rows, 1], micros[n_rows, 2]) for n_rows in rows]
 
 
 def threshold(measured):
-    """The least number of logits from which on two threads win at every size; None where they never do."""
+    """The least work from which on two threads win at every size; None where they never do."""
     found = None
-    for n_logits, one, two in reversed(measured):
+    for work, one, two in reversed(measured):
         if one < GAIN * two:
             break
-        found = n_logits
+        found = work
     return found
 
 
 def main():
     """Print the times and the threshold of each operation."""
-    for name in CALLS:
-        measured = measure(name)
-        for n_logits, one, two in measured:
-            print(f"{name:18} {n_logits:>9,} logits: one thread {one:8.1f} us, two {two:8.1f} us, {one / two:.2f} times")
-        print(f"{name:18} two threads win {GAIN - 1:.0%} from {threshold(measured) or 'nowhere'} logits on", flush=True)
+    for state, pause in {"awake": 0, "asleep": PAUSE}.items():
+        for name in CALLS:
+            measured = measure(name, pause)
+            for work, one, two in measured:
+                print(f"{state:6} {name:18} {work:>9,} logits: {one:8.1f} us on one thread, {two:8.1f} on two, "
+                      f"{one / two:.2f} times")
+            least = threshold(measured) or "nowhere"
+            print(f"{state:6} {name:18} two threads win {GAIN - 1:.0%} from {least} logits on", flush=True)
 
 
 if __name__ == "__main__":

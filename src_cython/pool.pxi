@@ -1,0 +1,77 @@
+# A task cut in pieces, each a ticket for the threads of pool.h.
+
+from libc.stdlib cimport free, malloc
+
+cdef extern from "pool.h":
+    ctypedef struct Work "fs_work":
+        void (*run)(void *, Py_ssize_t, void *) noexcept nogil
+        int (*poll)() noexcept nogil
+        void *arg
+        Py_ssize_t n_tickets
+        size_t room_bytes
+    void pool_start() noexcept
+    int pool_run(Work *, int) noexcept nogil
+    bint pool_is_near() noexcept nogil
+    void pool_alone() noexcept nogil
+    enum: POOL_NO_MEMORY, POOL_FORKED
+
+cdef extern from "Python.h":
+    int signals "PyErr_CheckSignals"() noexcept
+
+cdef struct Cut:
+    Py_ssize_t row0, row1, block0, block1
+    int phase
+    Py_ssize_t bad  # OUT: the first row whose label is out of range, or -1
+
+cdef struct Cuts:
+    const Task *task
+    Cut *cuts
+
+# What is worth a thread, in logits, by `python -m fastsoftmax.bench.threshold`: one that sleeps is awake after 60 us, of which
+# 18 are the caller's (Zen 4, virtual), one that is awake begins at once.
+LOGITS_PER_THREAD = 300_000
+cdef Py_ssize_t ASLEEP = LOGITS_PER_THREAD, AWAKE = 30_000
+
+pool_start()
+
+
+cdef void run_cut(void *arg, Py_ssize_t ticket, void *room) noexcept nogil:
+    cdef const Task *task = (<Cuts *>arg).task
+    cdef Cut *cut = (<Cuts *>arg).cuts + ticket
+    if task.inner:
+        cut.bad = run_groups(task, <char *>room, cut.row0, cut.row1, cut.block0, cut.block1, cut.phase)
+    else:
+        cut.bad = run_rows(task, cut.row0, cut.row1, cut.block0, cut.block1, cut.phase)
+
+
+cdef int poll() noexcept nogil:
+    with gil:
+        return signals()
+
+
+cdef int interrupted() except -1:
+    """Raise what a signal handler has raised."""
+    return -1
+
+
+cdef Py_ssize_t run_cuts(const Task *task, Cut *cuts, Py_ssize_t n_cuts, int n_threads) except -2:
+    """All cuts, on n_threads threads; the first bad row, or -1."""
+    cdef Cuts arg
+    cdef Work work
+    cdef Py_ssize_t bad = -1, i
+    cdef int stopped
+    arg.task, arg.cuts = task, cuts
+    work.run, work.poll, work.arg, work.n_tickets = run_cut, poll, &arg, n_cuts
+    work.room_bytes = room_bytes(task) if task.inner else 0
+    with nogil:
+        stopped = pool_run(&work, n_threads)
+    if stopped == POOL_NO_MEMORY:
+        raise MemoryError(f"{work.room_bytes} bytes for a tile of rows")
+    if stopped == POOL_FORKED:
+        raise RuntimeError("a signal handler forked in the midst of a call: the child cannot end it")
+    if stopped:
+        interrupted()
+    for i in range(n_cuts):
+        if cuts[i].bad >= 0 and (bad < 0 or cuts[i].bad < bad):
+            bad = cuts[i].bad
+    return bad
