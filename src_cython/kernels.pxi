@@ -76,7 +76,7 @@ cdef struct Task:
     double scale, log2e, cap, smoothing, z_loss, grad_scale
     double keep, smooth   # t[k] = w[k]*(keep*q[k] + smooth)
     double unit   # smooth where all targets have it as a factor: a sum of ones is exact, one of V times e/V is not
-    bint has_targets, stream, is_short
+    bint has_targets, stream, is_short, is_abreast
     bint by_blocks  # whether exps are relative to a block's own maximum, which they must be to be kept
     bint keeps      # whether the output holds them meanwhile: to the bit the same
     int64_t ignore_index
@@ -84,6 +84,7 @@ cdef struct Task:
 
 include "rows.pxi"
 include "softmax.pxi"
+include "abreast.pxi"
 include "sums.pxi"
 include "tiles.pxi"
 include "pool.pxi"
@@ -95,6 +96,8 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
     cdef int64_t y = 0
     cdef Final before  # the row that is written while the next one is read: memory does both at once
     cdef double tops[KEPT_BLOCKS]  # and the maxima of its blocks
+    if phase == ALL and task.is_abreast:
+        return run_abreast(task, row0, row1)
     before.row = -1
     for i in range(row0, row1):
         if task.labels != NULL:  # read once: another thread may change it
@@ -161,6 +164,7 @@ cdef void derive(Task *task, bint keep_exps) noexcept nogil:
     task.unit = task.smooth if task.second == NULL else 1.0
     task.has_targets = task.kernel == SOFT_CROSS_ENTROPY or task.smooth != 0
     task.is_short = task.n_blocks == 1 and task.cap == 0 and not task.has_targets
+    task.is_abreast = task.is_short and task.kernel <= CROSS_ENTROPY and task.n_classes <= task.lanes.most_abreast
     task.by_blocks = (1 < task.n_blocks <= KEPT_BLOCKS and task.n_classes * task.lanes.itemsize <= KEPT_BYTES
                       and task.lanes.exps != NULL and task.cap == 0 and not task.has_targets
                       and (task.kernel == SOFTMAX or task.kernel == CROSS_ENTROPY))

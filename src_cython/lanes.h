@@ -4,6 +4,7 @@
 
 #include <Python.h>
 #include "storage.h"
+#include "transpose.h"
 
 /* how a logit becomes z, with the reference m that is subtracted */
 typedef struct {
@@ -36,6 +37,14 @@ typedef struct {
 /* room for the exps of a block, and a vector beyond */
 typedef struct { double exps[BLOCK_SIZE + 8] __attribute__((aligned(64))); } fs_room;
 
+/* classes of rows that are computed abreast, one in each lane: with more, turning them costs what it saves (Zen 4; loss of
+ * 100 float32 classes 214 and 300 cycles a row, softmax 234 and 233) */
+#define MOST_ABREAST_f 100
+#define MOST_ABREAST_d 64
+typedef struct {
+    char x[MOST_ABREAST_f * VEC_BYTES], e[MOST_ABREAST_f * VEC_BYTES];
+} __attribute__((aligned(64))) fs_abreast;
+
 typedef struct {
     Py_ssize_t itemsize, weight_itemsize;
     double (*get)(const void *, Py_ssize_t);
@@ -53,6 +62,12 @@ typedef struct {
     double (*grad_sum)(const void *, const void *, Py_ssize_t, int);
     void (*write_softmax_grad)(const fs_block *, double, int);
     double (*divergence)(const void *, const void *, Py_ssize_t);
+    Py_ssize_t abreast, most_abreast;  /* how many rows, of how many classes */
+    void (*load_abreast)(fs_abreast *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t);
+    void (*rests_abreast)(fs_abreast *, Py_ssize_t, double, double *, double *, double *);
+    void (*write_abreast)(fs_abreast *, Py_ssize_t, const double *, void *, Py_ssize_t, Py_ssize_t);
+    void (*write_logs_abreast)(fs_abreast *, Py_ssize_t, double, const double *, const double *, void *, Py_ssize_t,
+                               Py_ssize_t);
     /* for dtypes that are computed in as they are stored, else NULL */
     double (*relative)(double, double, double);
     void (*exps)(const void *, void *, Py_ssize_t, double, const void *, double *, double *);

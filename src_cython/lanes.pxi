@@ -19,6 +19,8 @@ cdef extern from "lanes.h":
         Py_ssize_t piece
     ctypedef struct Exps "fs_room":
         double exps[1]
+    ctypedef struct Abreast "fs_abreast":
+        pass
     ctypedef struct Lanes "fs_lanes":
         Py_ssize_t itemsize, weight_itemsize
         double (*get)(const void *, Py_ssize_t) noexcept nogil
@@ -36,6 +38,12 @@ cdef extern from "lanes.h":
         double (*grad_sum)(const void *, const void *, Py_ssize_t, int) noexcept nogil
         void (*write_softmax_grad)(const Block *, double, int) noexcept nogil
         double (*divergence)(const void *, const void *, Py_ssize_t) noexcept nogil
+        Py_ssize_t abreast, most_abreast
+        void (*load_abreast)(Abreast *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*rests_abreast)(Abreast *, Py_ssize_t, double, double *, double *, double *) noexcept nogil
+        void (*write_abreast)(Abreast *, Py_ssize_t, const double *, void *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*write_logs_abreast)(Abreast *, Py_ssize_t, double, const double *, const double *, void *, Py_ssize_t,
+                                   Py_ssize_t) noexcept nogil
         double (*relative)(double, double, double) noexcept nogil
         void (*exps)(const void *, void *, Py_ssize_t, double, const void *, double *, double *) noexcept nogil
         double (*sum_of_others)(void *, Py_ssize_t) noexcept nogil

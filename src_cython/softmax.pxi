@@ -191,17 +191,26 @@ cdef void softmax_phase(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t
             write_block(task, &finals[i], b, get_state(task, i, b).m)
 
 
-cdef Final finish(const Task *task, Py_ssize_t i, Py_ssize_t y, double x_y, State *state, double rest) noexcept nogil:
+cdef inline bint has_results(const Task *task) noexcept nogil:
+    """Whether a row has other results than what is written of it: then the logarithm of 1 + rest is a part of them."""
+    return task.lse != NULL or task.losses != NULL
+
+
+cdef inline Final finish(const Task *task, Py_ssize_t i, Py_ssize_t y, double x_y, State *state, double rest) noexcept nogil:
     """The row's results from its state, and what its writing pass needs."""
+    return finish_with(task, i, y, x_y, state, rest, log1p(rest) if has_results(task) else NAN)
+
+
+cdef Final finish_with(const Task *task, Py_ssize_t i, Py_ssize_t y, double x_y, State *state, double rest,
+                       double log1p_rest) noexcept nogil:
     cdef Final final
-    cdef double log1p_rest, lse, loss, t, c = 0, share = 1
+    cdef double lse, loss, t, c = 0, share = 1
     final.row, final.y, final.x_y = i, y, x_y
     final.m = reference(task, state.m)
     final.rest = rest
     final.a = final.g = 1
-    if task.lse == NULL and task.losses == NULL:
+    if not has_results(task):
         return final
-    log1p_rest = log1p(final.rest)
     lse = lse_of(task, state, log1p_rest)
     if task.lse != NULL:
         task.lse[i] = lse

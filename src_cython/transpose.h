@@ -105,4 +105,13 @@ static void store_tile(char *x, Py_ssize_t stride, const char *tile, Py_ssize_t 
     });
 }
 
+/* the same for rows whose classes lie side by side, to where the rows do, and back; SQUARE_BYTES(T) are written of a class */
+#define SQUARE_BYTES(T) (sizeof(T) == 8 ? N_8 * 8 : sizeof(T) == 4 ? N_4 * 4 : N_2 * 2)
+#define LOAD_ABREAST(T, x, stride, tile, tile_stride, n_rows, n_classes) \
+    (sizeof(T) == 8 ? load_tile_8 : sizeof(T) == 4 ? load_tile_4 : load_tile_2)( \
+        x, stride, tile, tile_stride, n_classes, n_rows)
+#define STORE_ABREAST(T, x, stride, tile, tile_stride, n_rows, n_classes) \
+    (sizeof(T) == 8 ? store_tile_8 : sizeof(T) == 4 ? store_tile_4 : store_tile_2)( \
+        x, stride, tile, tile_stride, n_classes, n_rows, 0)
+
 #endif

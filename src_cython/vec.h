@@ -117,8 +117,10 @@ typedef struct { vf log2e, shift, low; } split_f;
 typedef struct { vd log2e, shift, low; } split_d;
 #define LOW_f -120
 #define LOW_d -1000
-#define LOWEST_f -180 /* with RAISE */
-#define LOWEST_d -1500
+/* With RAISE the bits of 2^(lowest + raise) are all 0: what is cut off is nothing, as a -inf is, and so is its product with
+ * LOWER, whereas one that underflows takes 150 cycles. */
+#define LOWEST_f -191
+#define LOWEST_d -1535
 /* 2^multiple for k = MAGIC + STEPS*multiple, and (2^(f/STEPS) - 1)/f, minimax in the relative error of 2^(f/STEPS). A
  * table holds 2^(j/STEPS), less what the j in the last bits of k adds where k is shifted to the exponent. */
 #if VEC_BYTES == 64
@@ -255,12 +257,16 @@ INLINE vd log_d(vd x) {
     return select_d((vl)(x >= 0.0), r, set_d(NAN));
 }
 
+/* log(1 + x) for x >= 0; the last term is what 1 + x has lost */
+INLINE vd log1p_d(vd x) {
+    vd u = 1.0 + x;
+    return log_d(u) + (x - (u - 1.0)) / u;
+}
+
 /* the sum over the lanes of four vectors, in double and in an order of its own, always the same */
 typedef float vf_half __attribute__((vector_size(VEC_BYTES / 2)));
 #if VEC_BYTES == 64 /* the halves added first, as below */
 INLINE double lanes_d(vd a) { return _mm512_reduce_add_pd((__m512d)a); }
-INLINE int count_f(vi a) { return _mm512_reduce_add_epi32((__m512i)a); }
-INLINE int count_d(vl a) { return (int)_mm512_reduce_add_epi64((__m512i)a); }
 INLINE double largest_f(vf a) { return _mm512_reduce_max_ps((__m512)a); }
 INLINE double largest_d(vd a) { return _mm512_reduce_max_pd((__m512d)a); }
 #else
@@ -278,15 +284,85 @@ HALVING(count_d, int, int64_t, vl, W_D, t[i] + t[i + n])
 HALVING(largest_f, double, float, vf, W_F, t[i + n] > t[i] ? t[i + n] : t[i])
 HALVING(largest_d, double, double, vd, W_D, t[i + n] > t[i] ? t[i + n] : t[i])
 #endif
+#if VEC_BYTES == 64 /* not __builtin_convertvector, which halves once more */
+INLINE vd wide_f(vf a) {
+    return (vd)(_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)a)) + _mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)a, 1)));
+}
+#else
 INLINE vd wide_f(vf a) {
     vf_half half[2];
     memcpy(half, &a, sizeof half);
     return __builtin_convertvector(half[0], vd) + __builtin_convertvector(half[1], vd);
 }
+#endif
+/* its lanes in doubles, as many vectors as it takes */
+#define HALVES_f 2
+#define HALVES_d 1
+INLINE void halves_f(vf a, vd *half) {
+    vf_half of[2];
+    memcpy(of, &a, sizeof of);
+    half[0] = __builtin_convertvector(of[0], vd), half[1] = __builtin_convertvector(of[1], vd);
+}
+INLINE void halves_d(vd a, vd *half) { half[0] = a; }
 /* the same for a vector of doubles, which needs no widening */
 INLINE vd wide_d(vd a) { return a; }
 INLINE double sum_f(const vf *s) { return lanes_d((wide_f(s[0]) + wide_f(s[1])) + (wide_f(s[2]) + wide_f(s[3]))); }
 INLINE double sum_d(const vd *s) { return lanes_d((s[0] + s[1]) + (s[2] + s[3])); }
+
+/* s + e where e is more than `cut` and x less than `max`, which is counted in `ties`; a NaN is in */
+#if VEC_BYTES == 64
+typedef int ties_f, ties_d;
+INLINE vf add_others_f(vf s, vf e, vf cut, vf x, vf max, ties_f *ties) {
+    __mmask16 tie = _mm512_cmp_ps_mask((__m512)x, (__m512)max, _CMP_EQ_OQ);
+    *ties += __builtin_popcount(tie);
+    __mmask16 other = _mm512_mask_cmp_ps_mask(_knot_mask16(tie), (__m512)e, (__m512)cut, _CMP_NLE_UQ);
+    return (vf)_mm512_mask_add_ps((__m512)s, other, (__m512)s, (__m512)e);
+}
+INLINE vd add_others_d(vd s, vd e, vd cut, vd x, vd max, ties_d *ties) {
+    __mmask8 tie = _mm512_cmp_pd_mask((__m512d)x, (__m512d)max, _CMP_EQ_OQ);
+    *ties += __builtin_popcount(tie);
+    __mmask8 other = _mm512_mask_cmp_pd_mask(_knot_mask8(tie), (__m512d)e, (__m512d)cut, _CMP_NLE_UQ);
+    return (vd)_mm512_mask_add_pd((__m512d)s, other, (__m512d)s, (__m512d)e);
+}
+/* the same, counted in each lane */
+INLINE vf add_other_lanes_f(vf s, vf e, vf cut, vf x, vf max, vf *ties) {
+    __mmask16 tie = _mm512_cmp_ps_mask((__m512)x, (__m512)max, _CMP_EQ_OQ);
+    *ties = (vf)_mm512_mask_add_ps((__m512)*ties, tie, (__m512)*ties, _mm512_set1_ps(1));
+    __mmask16 other = _mm512_mask_cmp_ps_mask(_knot_mask16(tie), (__m512)e, (__m512)cut, _CMP_NLE_UQ);
+    return (vf)_mm512_mask_add_ps((__m512)s, other, (__m512)s, (__m512)e);
+}
+INLINE vd add_other_lanes_d(vd s, vd e, vd cut, vd x, vd max, vd *ties) {
+    __mmask8 tie = _mm512_cmp_pd_mask((__m512d)x, (__m512d)max, _CMP_EQ_OQ);
+    *ties = (vd)_mm512_mask_add_pd((__m512d)*ties, tie, (__m512d)*ties, _mm512_set1_pd(1));
+    __mmask8 other = _mm512_mask_cmp_pd_mask(_knot_mask8(tie), (__m512d)e, (__m512d)cut, _CMP_NLE_UQ);
+    return (vd)_mm512_mask_add_pd((__m512d)s, other, (__m512d)s, (__m512d)e);
+}
+INLINE int count_f(ties_f ties) { return ties; }
+INLINE int count_d(ties_d ties) { return ties; }
+#else
+typedef vi ties_f;
+typedef vl ties_d;
+INLINE vf add_others_f(vf s, vf e, vf cut, vf x, vf max, ties_f *ties) {
+    vi tie = (vi)(x == max);
+    *ties -= tie;
+    return s + select_f(tie | (vi)(e <= cut), set_f(0), e);
+}
+INLINE vd add_others_d(vd s, vd e, vd cut, vd x, vd max, ties_d *ties) {
+    vl tie = (vl)(x == max);
+    *ties -= tie;
+    return s + select_d(tie | (vl)(e <= cut), set_d(0), e);
+}
+INLINE vf add_other_lanes_f(vf s, vf e, vf cut, vf x, vf max, vf *ties) {
+    vi tie = (vi)(x == max);
+    *ties += select_f(tie, set_f(1), set_f(0));
+    return s + select_f(tie | (vi)(e <= cut), set_f(0), e);
+}
+INLINE vd add_other_lanes_d(vd s, vd e, vd cut, vd x, vd max, vd *ties) {
+    vl tie = (vl)(x == max);
+    *ties += select_d(tie, set_d(1), set_d(0));
+    return s + select_d(tie | (vl)(e <= cut), set_d(0), e);
+}
+#endif
 
 /* the largest lane of four vectors */
 INLINE double top_f(const vf *m) { return largest_f(max_f(max_f(m[0], m[1]), max_f(m[2], m[3]))); }

@@ -34,8 +34,8 @@ else:
 # subnormals, and cut off at 2^LOWEST; LEAST is still a normal number when lowered. HEADROOM: powers of two that a term
 # may reach.
 #           STEPS                MAGIC    LARGE    LOW      LOWEST   RAISE  LEAST      HEADROOM
-LIMITS32 = (float(vec.STEPS32), MAGIC32, LARGE32, -120.0, -180.0, 64.0, 2.0**-60, 60.0)
-LIMITS64 = (float(vec.STEPS64), MAGIC64, LARGE64, -1000.0, -1500.0, 512.0, 2.0**-500, 400.0)
+LIMITS32 = (float(vec.STEPS32), MAGIC32, LARGE32, -120.0, -191.0, 64.0, 2.0**-60, 60.0)
+LIMITS64 = (float(vec.STEPS64), MAGIC64, LARGE64, -1000.0, -1535.0, 512.0, 2.0**-500, 400.0)
 
 
 def limits(x):
