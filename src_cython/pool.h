@@ -15,6 +15,7 @@
 #include "storage.h"
 
 #define SPIN_NS 50000                  /* a sleeper takes 30 to 60 us to wake: spinning as long costs at most that again */
+#define PATIENCE_NS 2000000            /* another library's threads spin for some milliseconds */
 #define POLL_NS 10000000               /* the caller looks after signals so often, but between tickets only */
 
 typedef struct fs_work {
@@ -24,6 +25,8 @@ typedef struct fs_work {
     Py_ssize_t n_tickets;
     size_t room_bytes;                 /* memory of each thread's own */
     int helpers;                       /* workers that may still come */
+    int came;                          /* workers that have */
+    int cpu;                           /* the caller's: a worker there would only be in its way */
     atomic_int inside;                 /* workers that are at it */
     atomic_long next;
     struct fs_work *link;
@@ -36,6 +39,7 @@ static struct {
     int n_workers, n_asleep, n_cpus;
     atomic_uint n_posted;
     atomic_llong last;                 /* when a job that was not worth waking anyone had its end */
+    atomic_llong in_vain;              /* when somebody was last called and nobody came in time */
     unsigned n_forks;                  /* of which this process is the child */
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .posted = PTHREAD_COND_INITIALIZER, .left = PTHREAD_COND_INITIALIZER};
 
@@ -47,6 +51,13 @@ INLINE int64_t now_ns(void) {
 INLINE void pause_briefly(void) {
 #if defined(__SSE2__)
     for (int i = 0; i < 16; i++) _mm_pause();
+#endif
+}
+INLINE int this_cpu(void) {
+#ifdef __linux__
+    return sched_getcpu();
+#else
+    return -1;
 #endif
 }
 INLINE int usable_cpus(void) {
@@ -77,10 +88,14 @@ static int pool_drain(fs_work *work, int (*poll)(void), void *room) {
     }
 }
 
-/* Under the lock: a job that has tickets and wants another worker, or NULL. */
-static fs_work *pool_choose(void) {
+/* Under the lock: a job that has tickets and wants another worker, or NULL. A worker on the caller's own CPU, where the
+ * system puts it while another library's threads spin on all the others, goes to sleep again. */
+static fs_work *pool_choose(int *spins) {
+    int cpu = this_cpu();
+    *spins = 1;
     for (fs_work *work = pool.open; work; work = work->link)
-        if (work->helpers > 0 && atomic_load_explicit(&work->next, memory_order_relaxed) < work->n_tickets) return work;
+        if (cpu >= 0 && work->cpu == cpu) *spins = 0;
+        else if (work->helpers > 0 && atomic_load_explicit(&work->next, memory_order_relaxed) < work->n_tickets) return work;
     return NULL;
 }
 
@@ -89,9 +104,10 @@ static void *pool_worker(void *unused) {
     pthread_mutex_lock(&pool.lock);
     for (;;) {
         unsigned seen = atomic_load(&pool.n_posted);
-        fs_work *work = pool_choose();
+        int spins;
+        fs_work *work = pool_choose(&spins);
         if (work) {
-            work->helpers--;
+            work->helpers--, work->came++;
             atomic_fetch_add(&work->inside, 1);
             pthread_mutex_unlock(&pool.lock);
             void *room = work->room_bytes ? malloc(work->room_bytes) : NULL;
@@ -102,7 +118,7 @@ static void *pool_worker(void *unused) {
             continue;
         }
         pthread_mutex_unlock(&pool.lock);
-        for (int64_t end = spin_end(); atomic_load(&pool.n_posted) == seen && now_ns() < end;) pause_briefly();
+        for (int64_t end = spin_end(); spins && atomic_load(&pool.n_posted) == seen && now_ns() < end;) pause_briefly();
         pthread_mutex_lock(&pool.lock);
         pool.n_asleep++;
         while (atomic_load(&pool.n_posted) == seen) pthread_cond_wait(&pool.posted, &pool.lock);
@@ -133,6 +149,8 @@ static int pool_run(fs_work *work, int n_threads) {
     if (work->room_bytes && !room) return POOL_NO_MEMORY;
     atomic_init(&work->next, 0);
     atomic_init(&work->inside, 0);
+    work->came = 0;
+    work->cpu = this_cpu();
     work->helpers = (n_threads < work->n_tickets ? n_threads : (int)work->n_tickets) - 1;
     if (work->helpers <= 0) {
         int stopped = pool_drain(work, work->poll, room);
@@ -161,6 +179,7 @@ static int pool_run(fs_work *work, int n_threads) {
         pthread_mutex_unlock(&pool.lock);
         for (int64_t end = spin_end(); atomic_load(&work->inside) && now_ns() < end;) pause_briefly();
         pthread_mutex_lock(&pool.lock);
+        if (!work->came) atomic_store_explicit(&pool.in_vain, now_ns(), memory_order_relaxed);
         while (atomic_load(&work->inside)) pthread_cond_wait(&pool.left, &pool.lock);
     }
     pthread_mutex_unlock(&pool.lock);
@@ -168,9 +187,13 @@ static int pool_run(fs_work *work, int n_threads) {
 }
 
 /* Whether a job too small for waking anyone is worth a second thread all the same: one is awake, or such jobs follow close
- * upon each other, when waking pays from the next one on. Else pool_alone is to be told when it has ended. */
+ * upon each other, when waking pays from the next one on, unless it was in vain a moment ago. Else pool_alone is to be told
+ * when it has ended. */
 static int pool_is_near(void) {
-    return pool.n_workers > pool.n_asleep || now_ns() - atomic_load_explicit(&pool.last, memory_order_relaxed) < SPIN_NS;
+    if (pool.n_workers > pool.n_asleep) return 1;
+    int64_t now = now_ns();
+    return now - atomic_load_explicit(&pool.last, memory_order_relaxed) < SPIN_NS
+        && now - atomic_load_explicit(&pool.in_vain, memory_order_relaxed) > PATIENCE_NS;
 }
 static void pool_alone(void) { atomic_store_explicit(&pool.last, now_ns(), memory_order_relaxed); }
 
