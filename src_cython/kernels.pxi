@@ -78,7 +78,8 @@ cdef struct Task:
     double unit   # smooth where all targets have it as a factor: a sum of ones is exact, one of V times e/V is not
     bint has_targets, stream, is_short, is_abreast
     bint by_blocks  # whether exps are relative to a block's own maximum, which they must be to be kept
-    bint keeps      # whether the output holds them meanwhile: to the bit the same
+    bint keeps      # whether they are: to the bit the same
+    bint is_aside   # in memory of their own, for the output is too narrow
     int64_t ignore_index
 
 
@@ -91,7 +92,8 @@ include "pool.pxi"
 
 
 cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1,
-                         int phase) noexcept nogil:
+                         int phase, char *room) noexcept nogil:
+    """Rows row0 to row1, or their part from block0 to block1; `room`: kept_bytes of memory for this thread alone."""
     cdef Py_ssize_t i
     cdef int64_t y = 0
     cdef Final before  # the row that is written while the next one is read: memory does both at once
@@ -113,7 +115,7 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
         elif phase != ALL:
             softmax_phase(task, i, y, block0, block1, phase)
         elif task.keeps:
-            kept_row(task, i, y, row1, tops)
+            kept_row(task, i, y, row1, tops, room)
         elif not (task.is_short and short_row(task, i, y)):
             softmax_row(task, i, y, &before, tops)
     write_row(task, &before, tops)
@@ -154,8 +156,8 @@ cdef void states_of(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t blo
             task.states[(i * task.n_blocks + b) * PARTS] = block_sum(task, i, b)
 
 
-cdef void derive(Task *task, bint keep_exps) noexcept nogil:
-    """The fields that follow from the others."""
+cdef void derive(Task *task, bint writes, bint keep_exps) noexcept nogil:
+    """The fields that follow from the others. keep_exps: whether the output may hold a row's exps meanwhile."""
     task.n_blocks = (task.n_classes + BLOCK - 1) // BLOCK
     # rounded as the lanes round it: 2^log2e then stands for e everywhere
     task.log2e = <float>(task.scale * LOG2E) if task.lanes.weight_itemsize == 4 else task.scale * LOG2E
@@ -165,10 +167,16 @@ cdef void derive(Task *task, bint keep_exps) noexcept nogil:
     task.has_targets = task.kernel == SOFT_CROSS_ENTROPY or task.smooth != 0
     task.is_short = task.n_blocks == 1 and task.cap == 0 and not task.has_targets
     task.is_abreast = task.is_short and task.kernel <= CROSS_ENTROPY and task.n_classes <= task.lanes.most_abreast
-    task.by_blocks = (1 < task.n_blocks <= KEPT_BLOCKS and task.n_classes * task.lanes.itemsize <= KEPT_BYTES
-                      and task.lanes.exps != NULL and task.cap == 0 and not task.has_targets
+    task.by_blocks = (1 < task.n_blocks <= KEPT_BLOCKS and task.n_classes * task.lanes.weight_itemsize <= KEPT_BYTES
+                      and task.cap == 0 and not task.has_targets
                       and (task.kernel == SOFTMAX or task.kernel == CROSS_ENTROPY))
-    task.keeps = keep_exps and task.by_blocks
+    task.is_aside = task.lanes.itemsize < task.lanes.weight_itemsize
+    task.keeps = task.by_blocks and writes and (task.is_aside or keep_exps)
+
+
+cdef size_t kept_bytes(const Task *task) noexcept nogil:
+    """Of the exps that a row keeps aside."""
+    return task.n_classes * task.lanes.weight_itemsize + LINE if task.keeps and task.is_aside else 0
 
 
 cdef inline void *data(array) except? NULL:
@@ -221,7 +229,7 @@ cdef class Bound:
         task.scale, task.cap, task.smoothing = job.scale, job.cap, job.smoothing
         task.z_loss, task.grad_scale, task.ignore_index = job.z_loss, job.grad_scale, job.ignore_index
         task.stream = job.stream
-        derive(task, job.keep_exps)
+        derive(task, job.out is not None, job.keep_exps)
 
     def __call__(self, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1, int phase):
         cdef Cut cut

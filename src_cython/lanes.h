@@ -68,11 +68,10 @@ typedef struct {
     void (*write_abreast)(fs_abreast *, Py_ssize_t, const double *, void *, Py_ssize_t, Py_ssize_t);
     void (*write_logs_abreast)(fs_abreast *, Py_ssize_t, double, const double *, const double *, void *, Py_ssize_t,
                                Py_ssize_t);
-    /* for dtypes that are computed in as they are stored, else NULL */
     double (*relative)(double, double, double);
     void (*exps)(const void *, void *, Py_ssize_t, double, const void *, double *, double *);
     double (*sum_of_others)(void *, Py_ssize_t);
-    void (*multiply)(void *, Py_ssize_t, double, double);
+    void (*multiply)(const void *, void *, Py_ssize_t, double, double, int);
     void (*write_exps)(const fs_block *, const fs_map *, double);
 } fs_lanes;
 
@@ -91,6 +90,10 @@ typedef struct {
 #define mask_of_d vl
 #define real_of_f float
 #define real_of_d double
+#define kept_as_f f32
+#define kept_as_d f64
+#define is_halved_bf16 1               /* how two vectors are loaded `mixed`: even and odd logits */
+#define is_halved_f16 0
 #define zero_f64 0.0
 #define zero_f32 0.0f
 #define zero_bf16 ((bf16){0})

@@ -47,7 +47,7 @@ cdef extern from "lanes.h":
         double (*relative)(double, double, double) noexcept nogil
         void (*exps)(const void *, void *, Py_ssize_t, double, const void *, double *, double *) noexcept nogil
         double (*sum_of_others)(void *, Py_ssize_t) noexcept nogil
-        void (*multiply)(void *, Py_ssize_t, double, double) noexcept nogil
+        void (*multiply)(const void *, void *, Py_ssize_t, double, double, int) noexcept nogil
         void (*write_exps)(const Block *, const Map *, double) noexcept nogil
     void fence() noexcept nogil
     enum: BLOCK "BLOCK_SIZE"

@@ -41,7 +41,7 @@ cdef void run_cut(void *arg, Py_ssize_t ticket, void *room) noexcept nogil:
     if task.inner:
         cut.bad = run_groups(task, <char *>room, cut.row0, cut.row1, cut.block0, cut.block1, cut.phase)
     else:
-        cut.bad = run_rows(task, cut.row0, cut.row1, cut.block0, cut.block1, cut.phase)
+        cut.bad = run_rows(task, cut.row0, cut.row1, cut.block0, cut.block1, cut.phase, <char *>room)
 
 
 cdef int poll() noexcept nogil:
@@ -62,11 +62,11 @@ cdef Py_ssize_t run_cuts(const Task *task, Cut *cuts, Py_ssize_t n_cuts, int n_t
     cdef int stopped
     arg.task, arg.cuts = task, cuts
     work.run, work.poll, work.arg, work.n_tickets = run_cut, poll, &arg, n_cuts
-    work.room_bytes = room_bytes(task) if task.inner else 0
+    work.room_bytes = room_bytes(task) if task.inner else kept_bytes(task)
     with nogil:
         stopped = pool_run(&work, n_threads)
     if stopped == POOL_NO_MEMORY:
-        raise MemoryError(f"{work.room_bytes} bytes for a tile of rows")
+        raise MemoryError(f"{work.room_bytes} bytes for each thread")
     if stopped == POOL_FORKED:
         raise RuntimeError("a signal handler forked in the midst of a call: the child cannot end it")
     if stopped:

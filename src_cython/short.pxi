@@ -43,7 +43,7 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options, get_num_thre
             return None
         losses = one_a_row(logits)
         task.losses = <double *>data(losses)
-    derive(&task, "out" in defaults)
+    derive(&task, "out" in defaults, "out" in defaults)
     if task.kernel == CROSS_ENTROPY or task.kernel == LSE:
         lse = one_a_row(logits)
         task.lse = <double *>data(lse)
@@ -69,9 +69,9 @@ cdef int threads_for(const Task *task, Py_ssize_t n_rows, get_num_threads) excep
 cdef Py_ssize_t run_all_rows(const Task *task, Py_ssize_t n_rows, int n_threads) except -2:
     cdef Py_ssize_t bad, step, i, n_cuts
     cdef Cut cuts[MOST_CUTS]
-    if n_threads == 1:
+    if n_threads == 1 and kept_bytes(task) == 0:
         with nogil:
-            bad = run_rows(task, 0, n_rows, 0, task.n_blocks, ALL)
+            bad = run_rows(task, 0, n_rows, 0, task.n_blocks, ALL, NULL)
         if n_rows * (task.n_classes + LOGITS_PER_ROW) >= 2 * AWAKE:
             pool_alone()
         return bad

@@ -138,15 +138,22 @@ cdef void write_row(const Task *task, Final *final, const double *tops) noexcept
     final.row = -1
 
 
-cdef void kept_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1, double *tops) noexcept nogil:
-    """One exp a logit: it stands in the output, which may be the logits, then is multiplied."""
+cdef inline char *kept_at(const Task *task, Py_ssize_t i, Py_ssize_t b, char *room) noexcept nogil:
+    """Where the exps of a block are kept: in the output, or aside."""
+    if not task.is_aside:
+        return out_at(task, i, b)
+    return room + (-<Py_ssize_t>room & (LINE - 1)) + b * BLOCK * task.lanes.weight_itemsize
+
+
+cdef void kept_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1, double *tops, char *room) noexcept nogil:
+    """One exp a logit: it stands in the output, which may be the logits, or aside, and is multiplied."""
     cdef Py_ssize_t b
     cdef double x_y = logit(task, i, y), a
     cdef State state, block
     cdef Final final
     block.other = block.t = block.d = block.alone = 0
     for b in range(task.n_blocks):
-        task.lanes.exps(first_at(task, i, b), out_at(task, i, b), block_size(task, b), task.log2e,
+        task.lanes.exps(first_at(task, i, b), kept_at(task, i, b, room), block_size(task, b), task.log2e,
                         ahead(task, i, b + 2, row1), &block.m, &block.s)
         tops[b], block.best = block.m, b
         if b == 0:
@@ -155,13 +162,13 @@ cdef void kept_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1
             fold(task, &state, block)
     b = state.best
     if state.other + state.s < 2 and not is_endless(task, state.m):
-        state.alone = (task.lanes.sum_of_others(out_at(task, i, b), block_size(task, b))
+        state.alone = (task.lanes.sum_of_others(kept_at(task, i, b, room), block_size(task, b))
                        * task.lanes.relative(state.m, state.m, task.log2e))
     final = finish(task, i, y, x_y, &state, rest_of(task, &state))
     a = factor(task, &final)
     for b in range(task.n_blocks):
-        task.lanes.multiply(out_at(task, i, b), block_size(task, b),
-                            a * task.lanes.relative(tops[b], final.m, task.log2e), a)
+        task.lanes.multiply(kept_at(task, i, b, room), out_at(task, i, b), block_size(task, b),
+                            a * task.lanes.relative(tops[b], final.m, task.log2e), a, task.stream)
     write_label(task, &final)
 
 

@@ -54,11 +54,11 @@ cdef Py_ssize_t run_tile(const Task *task, const Room *room, Py_ssize_t row0, Py
         tile.second, tile.second_stride = room.second - start, room.stride
     if task.out_class:  # in place in the tile
         tile.out, tile.out_stride, tile.stream = room.first - start, room.stride, False
-    bad = run_rows(&tile, row0, row1, b, b + 1, phase)
+    bad = run_rows(&tile, row0, row1, b, b + 1, phase, NULL)
     if bad >= 0 or phase == STATES or task.out == NULL:
         return bad
     if phase == WRITE:
-        run_rows(&tile, row0, row1, b, b + 1, LABEL)
+        run_rows(&tile, row0, row1, b, b + 1, LABEL, NULL)
     if task.out_class:
         store_tile(<char *>aside(task, task.out, task.out_stride, task.out_class, row0, b), task.out_class,
                    room.first, room.stride, rows, n, itemsize, task.stream)
@@ -87,7 +87,7 @@ cdef Py_ssize_t run_groups(const Task *task, char *memory, Py_ssize_t row0, Py_s
     cdef Task group = task[0]
     cdef Py_ssize_t i = row0, end, bad = -1
     if phase == FINISH:  # no logit is needed
-        return run_rows(task, row0, row1, block0, block1, FINISH)
+        return run_rows(task, row0, row1, block0, block1, FINISH, NULL)
     if phase == LABEL:  # a label's element was written with its block
         return -1
     while i < row1 and bad < 0:
@@ -96,7 +96,7 @@ cdef Py_ssize_t run_groups(const Task *task, char *memory, Py_ssize_t row0, Py_s
             group.states, group.finals = room.states - i * task.n_blocks * PARTS, room.finals - i * FINALS
             bad = run_group(&group, &room, i, end, block0, block1, STATES)
             if bad < 0:
-                bad = run_rows(&group, i, end, block0, block1, FINISH)
+                bad = run_rows(&group, i, end, block0, block1, FINISH, NULL)
             if bad < 0 and task.out != NULL:
                 bad = run_group(&group, &room, i, end, block0, block1, WRITE)
         else:

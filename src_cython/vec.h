@@ -212,12 +212,6 @@ INLINE vd exp2_split_d(vd x, split_d by) {
     vd f, power = step_power_d(split_at_d(x, by, &f));
     return fma_d(step_poly_d(f) * f, power, power);
 }
-/* the sum s and such a power more, in one operation less */
-INLINE vf add_exp2_split_f(vf s, vf x, split_f by) {
-    vf f, power = step_power_f(split_at_f(x, by, &f));
-    return fma_f(fma_f(step_poly_f(f), f, set_f(1)), power, s);
-}
-INLINE vd add_exp2_split_d(vd s, vd x, split_d by) { return s + exp2_split_d(x, by); }
 
 /* 2^t for t up to 2^6 (2^9), where below the subnormals 0, NaN for NaN: raised by 1/LOWER, or not */
 INLINE vf exp2_raised_f(vf t) { return exp2_split_f(t, split_of_f(1, 0, LOWEST_f, RAISE_f)); }

@@ -65,6 +65,19 @@ def test_a_row_is_the_same_in_a_batch_too_large_for_the_caches(backend, name):
         checks.check_batch(OPERATIONS[name], (inputs[0] + np.float32(offset), *inputs[1:]), rows=(0, 17, 449))
 
 
+@dtype_names
+@pytest.mark.parametrize("first", [-np.inf, -300])
+def test_blocks_that_begin_far_below_their_maximum(backend, dtype, first):
+    """What is guessed from a block's first logits may be of no use: in place, fresh, in any batch the bits are the same."""
+    for name in ("softmax", "cross_entropy_and_grad"):
+        x, *labels = inputs_of(name, (900 if dtype == "bfloat16" else 450, 10_000), dtype)
+        for k in range(0, 10_000, contract.BLOCK):
+            x[::2, k:k + 40] = first
+        if backend != "numba":
+            checks.check_in_place(OPERATIONS[name], (x[:5], *(y[:5] for y in labels)))
+        checks.check_batch(OPERATIONS[name], (x, *labels), rows=(0, 3, 448))
+
+
 @operation_names
 def test_a_long_row_is_the_same_in_any_batch(backend, name):
     """Alone its classes are split among the threads; in a batch, of 18 MB, they are not."""
