@@ -234,7 +234,7 @@ cdef class Bound:
     def __call__(self, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1, int phase):
         cdef Cut cut
         cut.row0, cut.row1, cut.block0, cut.block1, cut.phase = row0, row1, block0, block1, phase
-        return run_cuts(&self.task, &cut, 1, 1)
+        return run_cuts(&self.task, &cut, 1, 1, False)
 
     def each(self, list slices, int n_threads):
         """What __call__ does for every slice, on n_threads threads that take no GIL; the first bad row, or -1."""
@@ -245,7 +245,7 @@ cdef class Bound:
         try:
             for i in range(n):
                 cuts[i].row0, cuts[i].row1, cuts[i].block0, cuts[i].block1, cuts[i].phase = slices[i]
-            return run_cuts(&self.task, cuts, n, n_threads)
+            return run_cuts(&self.task, cuts, n, n_threads, False)
         finally:
             free(cuts)
 

@@ -26,7 +26,8 @@ typedef struct fs_work {
     size_t room_bytes;                 /* memory of each thread's own */
     int helpers;                       /* workers that may still come */
     int came;                          /* workers that have */
-    int cpu;                           /* the caller's: a worker there would only be in its way */
+    int is_short;                      /* over before the system would move a worker to a free CPU */
+    int cpu;                           /* the caller's */
     atomic_int inside;                 /* workers that are at it */
     atomic_long next;
     struct fs_work *link;
@@ -89,12 +90,12 @@ static int pool_drain(fs_work *work, int (*poll)(void), void *room) {
 }
 
 /* Under the lock: a job that has tickets and wants another worker, or NULL. A worker on the caller's own CPU, where the
- * system puts it while another library's threads spin on all the others, goes to sleep again. */
+ * system puts it while another library's threads spin on all the others, would only be in the way of a short job: it sleeps. */
 static fs_work *pool_choose(int *spins) {
     int cpu = this_cpu();
     *spins = 1;
     for (fs_work *work = pool.open; work; work = work->link)
-        if (cpu >= 0 && work->cpu == cpu) *spins = 0;
+        if (work->is_short && work->cpu == cpu && cpu >= 0) *spins = 0;
         else if (work->helpers > 0 && atomic_load_explicit(&work->next, memory_order_relaxed) < work->n_tickets) return work;
     return NULL;
 }

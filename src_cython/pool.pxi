@@ -8,6 +8,7 @@ cdef extern from "pool.h":
         int (*poll)() noexcept nogil
         void *arg
         Py_ssize_t n_tickets
+        int is_short
         size_t room_bytes
     void pool_start() noexcept
     int pool_run(Work *, int) noexcept nogil
@@ -54,14 +55,15 @@ cdef int interrupted() except -1:
     return -1
 
 
-cdef Py_ssize_t run_cuts(const Task *task, Cut *cuts, Py_ssize_t n_cuts, int n_threads) except -2:
-    """All cuts, on n_threads threads; the first bad row, or -1."""
+cdef Py_ssize_t run_cuts(const Task *task, Cut *cuts, Py_ssize_t n_cuts, int n_threads, bint is_short) except -2:
+    """All cuts, on n_threads threads; the first bad row, or -1. is_short: whether it is not worth waking a thread for."""
     cdef Cuts arg
     cdef Work work
     cdef Py_ssize_t bad = -1, i
     cdef int stopped
     arg.task, arg.cuts = task, cuts
     work.run, work.poll, work.arg, work.n_tickets = run_cut, poll, &arg, n_cuts
+    work.is_short = is_short
     work.room_bytes = room_bytes(task) if task.inner else kept_bytes(task)
     with nogil:
         stopped = pool_run(&work, n_threads)

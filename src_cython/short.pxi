@@ -61,8 +61,13 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options, get_num_thre
     return loss if out is None else (loss, out, scalar_if_0d(lse))
 
 
+cdef inline Py_ssize_t work_of(const Task *task, Py_ssize_t n_rows) noexcept nogil:
+    """In logits."""
+    return n_rows * (task.n_classes + LOGITS_PER_ROW)
+
+
 cdef int threads_for(const Task *task, Py_ssize_t n_rows, get_num_threads) except -1:
-    cdef Py_ssize_t work = n_rows * (task.n_classes + LOGITS_PER_ROW)
+    cdef Py_ssize_t work = work_of(task, n_rows)
     return min(get_num_threads(), work // AWAKE) if work >= 2 * ASLEEP or work >= 2 * AWAKE and pool_is_near() else 1
 
 
@@ -72,7 +77,7 @@ cdef Py_ssize_t run_all_rows(const Task *task, Py_ssize_t n_rows, int n_threads)
     if n_threads == 1 and kept_bytes(task) == 0:
         with nogil:
             bad = run_rows(task, 0, n_rows, 0, task.n_blocks, ALL, NULL)
-        if n_rows * (task.n_classes + LOGITS_PER_ROW) >= 2 * AWAKE:
+        if work_of(task, n_rows) >= 2 * AWAKE:
             pool_alone()
         return bad
     n_cuts = min(4 * n_threads, MOST_CUTS)
@@ -82,7 +87,7 @@ cdef Py_ssize_t run_all_rows(const Task *task, Py_ssize_t n_rows, int n_threads)
         cuts[n_cuts].row0, cuts[n_cuts].row1 = i, min(i + step, n_rows)
         cuts[n_cuts].block0, cuts[n_cuts].block1, cuts[n_cuts].phase = 0, task.n_blocks, ALL
         n_cuts += 1
-    return run_cuts(task, cuts, n_cuts, n_threads)
+    return run_cuts(task, cuts, n_cuts, n_threads, work_of(task, n_rows) < 2 * ASLEEP)
 
 
 cdef bint are_plain(dict options, dict defaults) except -1:
