@@ -157,8 +157,8 @@ def test_rounds_are_interleaved_and_refreshed():
              for name in "AB"}
     *_, taken = rounds.interleaved(timed, 3)
     seen = "".join(seen).replace("fresh", ".")
-    assert sorted([seen[:6], seen[6:12]]) == [".A.A.A", ".B.B.B"]  # one not timed, one to know how long
-    assert all(sorted(seen[k:k + 4]) == [".", ".", "A", "B"] for k in (12, 16)) and len(seen) == 20
+    assert sorted([seen[:4], seen[4:8]]) == [".A.A", ".B.B"]  # the first not timed
+    assert all(sorted(seen[k:k + 4]) == [".", ".", "A", "B"] for k in (8, 12)) and len(seen) == 16
     assert {name: len(s) for name, s in taken.items()} == {"A": 3, "B": 3}
     assert all(0.002 < s < 1 for s in taken["A"])
 

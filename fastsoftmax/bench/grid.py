@@ -14,13 +14,16 @@ SHOWN = tuple(OPERATIONS[name] for name in ("loss", "gradient-in-place", "softma
 RIVALS = ("indices", "scipy", "torch")
 LOGITS = 200_000_000  # in all rounds of a cell: large cells get fewer, but at least LEAST_ROUNDS
 LEAST_ROUNDS = 3
+# Who takes so many times as long as the fastest in the first round, and so many seconds, takes part in no other.
+FAR, SLOW = 5, 0.1
 TABLES = 5  # that the hungriest contender holds at once
 
 
 def run(grid, rivals, *, rounds, seed, tell=lambda text: None, toy=False):
     """Fill {"cells": [{"n_rows", "n_classes", "dtype", "operation", "entries", "ratio", "rival"}], "left_out", "worst"}.
 
-    ratio: the median of the fastest other contender, `rival`, over ours; below 1 we are the slower one.
+    ratio: the median of the fastest other contender, `rival`, over ours; below 1 we are the slower one. A contender that is
+    FAR behind has one round.
     """
     rows, classes = _axes(toy)
     grid |= {"rows": rows, "classes": classes, "cells": [], "left_out": [], "worst": None}
@@ -53,7 +56,11 @@ def _axes(toy):
 def _cell(case, operation, rivals, rounds, seed):
     done = {"entries": [], "absent": {}}
     calls = set_up(done, make(case, operation, seed), rivals, lambda text: None)
-    *_, taken = interleaved(calls, rounds)
+    *_, taken = interleaved(calls, 1)
+    fastest = min(seconds[0] for seconds in taken.values())
+    near = {name: call for name, call in calls.items() if taken[name][0] < max(FAR * fastest, SLOW)}
+    *_, more = [{}, *interleaved(near, rounds - 1)]
+    taken |= {name: taken[name] + seconds for name, seconds in more.items()}
     cell = {"n_rows": case.n_rows, "n_classes": case.n_classes, "dtype": case.dtype, "operation": operation.name,
             "label": operation.label, "ratio": None, "rival": None,
             "entries": [e | summary(taken[e["name"]]) for e in done["entries"]]}

@@ -32,7 +32,10 @@ class Timed:
             self._take(1)
             self.warm = True
         if self._number is None:
-            self._number = max(1, min(1000, int(LEAST_SECONDS / self._take(1)))) if self.repeats else 1
+            once = self._take(1)
+            self._number = max(1, min(1000, int(LEAST_SECONDS / once))) if self.repeats else 1
+            if self._number == 1:
+                return once
         return self._take(self._number) / self._number
 
     def _take(self, number):
