@@ -5,13 +5,55 @@ cdef enum:
 
 
 cdef Py_ssize_t run_abreast(const Task *task, Py_ssize_t row0, Py_ssize_t row1) noexcept nogil:
-    """What run_rows does, whole rows."""
+    """What run_rows does, whole rows. Those left over by whole bundles are faster one by one where they are few."""
     cdef Abreast room
-    cdef Py_ssize_t i = row0, bad = -1
+    cdef Py_ssize_t i = row0, bad = -1, few = task.lanes.abreast // 2
     while i < row1 and bad < 0:
-        bad = rows_abreast(task, i, min(task.lanes.abreast, row1 - i), &room)
-        i += task.lanes.abreast
+        if row1 - i <= few:
+            bad = row_alone(task, i, &room)
+            i += 1
+        else:
+            bad = rows_abreast(task, i, min(task.lanes.abreast, row1 - i), &room)
+            i += task.lanes.abreast
     return bad
+
+
+cdef inline int64_t label_of(const Task *task, Py_ssize_t i) noexcept nogil:
+    """Read once: another thread may change it."""
+    return 0 if task.labels == NULL else (<const volatile int64_t *>task.labels)[i]
+
+
+cdef inline bint is_wrong(const Task *task, int64_t y) noexcept nogil:
+    return task.labels != NULL and not 0 <= y < task.n_classes
+
+
+cdef inline bint needs_log(const Task *task) noexcept nogil:
+    return has_results(task) or task.kernel == LOG_SOFTMAX
+
+
+cdef Py_ssize_t row_alone(const Task *task, Py_ssize_t i, Abreast *room) noexcept nogil:
+    """One row with the bits that it has among others."""
+    cdef int64_t y = label_of(task, i)
+    cdef double m, rest, log1p_rest = 0
+    cdef Final final
+    cdef Late late
+    if is_inert(task, i, y, ALL):
+        inert_row(task, i, 0, 1, ALL)
+        return -1
+    if is_wrong(task, y):
+        return i
+    task.lanes.rest_alone(room, first_at(task, i, 0), task.n_classes, task.log2e, &m, &rest,
+                          &log1p_rest if needs_log(task) else NULL)
+    final = finish_one(task, i, y, m, &rest, &log1p_rest)
+    if task.out == NULL:
+        return -1
+    if task.kernel == LOG_SOFTMAX:
+        late = late_block(task, &final, 0, 0)
+        late.write(&late.block, &late.map, log1p_rest)
+    else:
+        task.lanes.write_alone(room, task.n_classes, factor(task, &final), out_at(task, i, 0))
+        write_label(task, &final)
+    return -1
 
 
 cdef Py_ssize_t rows_abreast(const Task *task, Py_ssize_t i0, Py_ssize_t n_rows, Abreast *room) noexcept nogil:
@@ -26,13 +68,13 @@ cdef Py_ssize_t rows_abreast(const Task *task, Py_ssize_t i0, Py_ssize_t n_rows,
     cdef Final finals[LANES]
     for j in range(n_rows):
         i = i0 + j
-        y[j] = 0 if task.labels == NULL else (<const volatile int64_t *>task.labels)[i]  # once: another thread may change it
+        y[j] = label_of(task, i)
         inert[j] = is_inert(task, i, y[j], ALL)
-        if not inert[j] and task.labels != NULL and not 0 <= y[j] < task.n_classes:
+        if not inert[j] and is_wrong(task, y[j]):
             return i
     task.lanes.load_abreast(room, first_at(task, i0, 0), task.first_stride, n_rows, task.n_classes)
     task.lanes.rests_abreast(room, task.n_classes, task.log2e, m, rest,
-                             log1p_rest if has_results(task) or task.kernel == LOG_SOFTMAX else NULL)
+                             log1p_rest if needs_log(task) else NULL)
     for j in range(n_rows):
         if task.kernel == SOFTMAX:
             a[j] = NAN if is_endless(task, m[j]) else 1 / (1 + rest[j])

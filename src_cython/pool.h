@@ -37,7 +37,8 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t posted, left;
     fs_work *open;                     /* jobs that workers may come to */
-    int n_workers, n_asleep, n_cpus;
+    atomic_int n_workers, n_asleep;    /* changed under the lock, read without it */
+    int n_cpus;
     atomic_uint n_posted;
     atomic_llong last;                 /* when a job that was not worth waking anyone had its end */
     atomic_llong in_vain;              /* when somebody was last called and nobody came in time */
