@@ -18,15 +18,6 @@ cdef Py_ssize_t run_abreast(const Task *task, Py_ssize_t row0, Py_ssize_t row1) 
     return bad
 
 
-cdef inline int64_t label_of(const Task *task, Py_ssize_t i) noexcept nogil:
-    """Read once: another thread may change it."""
-    return 0 if task.labels == NULL else (<const volatile int64_t *>task.labels)[i]
-
-
-cdef inline bint is_wrong(const Task *task, int64_t y) noexcept nogil:
-    return task.labels != NULL and not 0 <= y < task.n_classes
-
-
 cdef inline bint needs_log(const Task *task) noexcept nogil:
     return has_results(task) or task.kernel == LOG_SOFTMAX
 

@@ -95,18 +95,17 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
                          int phase, char *room) noexcept nogil:
     """Rows row0 to row1, or their part from block0 to block1; `room`: kept_bytes of memory for this thread alone."""
     cdef Py_ssize_t i
-    cdef int64_t y = 0
+    cdef int64_t y
     cdef Final before  # the row that is written while the next one is read: memory does both at once
     cdef double tops[KEPT_BLOCKS]  # and the maxima of its blocks
     if phase == ALL and task.is_abreast:
         return run_abreast(task, row0, row1)
     before.row = -1
     for i in range(row0, row1):
-        if task.labels != NULL:  # read once: another thread may change it
-            y = (<const volatile int64_t *>task.labels)[i]
+        y = label_of(task, i)
         if is_inert(task, i, y, phase):
             inert_row(task, i, block0, block1, phase)
-        elif task.labels != NULL and phase < WRITE and not 0 <= y < task.n_classes:
+        elif phase < WRITE and is_wrong(task, y):
             return i
         elif phase == STATES:
             states_of(task, i, y, block0, block1)

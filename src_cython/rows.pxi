@@ -83,3 +83,12 @@ cdef inline Block block_at(const Task *task, Py_ssize_t i, Py_ssize_t b) noexcep
     block.keep, block.smooth = task.keep, task.smooth
     block.top = block.most = 0
     return block
+
+
+cdef inline int64_t label_of(const Task *task, Py_ssize_t i) noexcept nogil:
+    """Read once: another thread may change it."""
+    return 0 if task.labels == NULL else (<const volatile int64_t *>task.labels)[i]
+
+
+cdef inline bint is_wrong(const Task *task, int64_t y) noexcept nogil:
+    return task.labels != NULL and not 0 <= y < task.n_classes
