@@ -58,8 +58,8 @@ BLOCK = 4096  # classes: 16 KB of float32, so that a block's second reading come
 # the loss and softmax, from 724,000 on in place, from 1,448,000 on where the gradient is new memory.
 LOGITS_PER_PYTHON_THREAD = 450_000
 LOGITS_PER_ROW = 200  # what a row costs beside its logits
-# A row of this size stays in the L2 cache (1 MB and more on CPUs with AVX-512) between its two passes: 512 x 100,000 float64 in
-# place take 18.9 ms with their 800 KB a row, and 22.5 ms where these are too many.
+# A row of this size stays in the L2 cache (1 MB and more on CPUs with AVX-512) between its passes: 512 x 100,000 float64,
+# 800 KB a row, take 18.9 ms in place, and 22.5 ms where these are too many.
 KEPT_BYTES = 7 << 17
 # Outputs of this size would push everything else out of the caches: they go past them.
 STREAMED_BYTES = 1 << 24
