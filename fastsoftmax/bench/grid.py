@@ -59,8 +59,9 @@ def _cell(case, operation, rivals, rounds, seed):
     *_, taken = interleaved(calls, 1)
     fastest = min(seconds[0] for seconds in taken.values())
     near = {name: call for name, call in calls.items() if taken[name][0] < max(FAR * fastest, SLOW)}
-    *_, more = [{}, *interleaved(near, rounds - 1)]
-    taken |= {name: taken[name] + seconds for name, seconds in more.items()}
+    if rounds > 1:
+        *_, more = interleaved(near, rounds - 1)
+        taken |= {name: taken[name] + seconds for name, seconds in more.items()}
     cell = {"n_rows": case.n_rows, "n_classes": case.n_classes, "dtype": case.dtype, "operation": operation.name,
             "label": operation.label, "ratio": None, "rival": None,
             "entries": [e | summary(taken[e["name"]]) for e in done["entries"]]}
