@@ -61,7 +61,7 @@ def check_same_bits(got, right):
         a, b = np.asarray(a), np.asarray(b)
         assert a.dtype == b.dtype and a.shape == b.shape
         if a.tobytes() != b.tobytes():
-            both = np.stack([a, b])
+            both = np.stack([a, b]).reshape(2, -1)  # of scalars too
             both[np.isnan(both)] = np.nan
             np.testing.assert_array_equal(*np.ascontiguousarray(both).view(np.uint8))
 
