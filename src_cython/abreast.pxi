@@ -42,7 +42,7 @@ cdef Py_ssize_t row_alone(const Task *task, Py_ssize_t i, Abreast *room) noexcep
         late = late_block(task, &final, 0, 0)
         late.write(&late.block, &late.map, log1p_rest)
     else:
-        task.lanes.write_alone(room, task.n_classes, factor(task, &final), out_at(task, i, 0))
+        task.lanes.short_write(room.e, task.n_classes, factor(task, &final), out_at(task, i, 0), False)
         write_label(task, &final)
     return -1
 

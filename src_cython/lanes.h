@@ -69,7 +69,6 @@ typedef struct {
     void (*write_logs_abreast)(fs_abreast *, Py_ssize_t, double, const double *, const double *, void *, Py_ssize_t,
                                Py_ssize_t);
     void (*rest_alone)(fs_abreast *, const void *, Py_ssize_t, double, double *, double *, double *);
-    void (*write_alone)(fs_abreast *, Py_ssize_t, double, void *);
     double (*relative)(double, double, double);
     void (*exps)(const void *, void *, Py_ssize_t, double, const void *, double *, double *);
     double (*sum_of_others)(void *, Py_ssize_t);

@@ -20,7 +20,7 @@ cdef extern from "lanes.h":
     ctypedef struct Exps "fs_room":
         double exps[1]
     ctypedef struct Abreast "fs_abreast":
-        pass
+        char e[1]
     ctypedef struct Lanes "fs_lanes":
         Py_ssize_t itemsize, weight_itemsize
         double (*get)(const void *, Py_ssize_t) noexcept nogil
@@ -45,7 +45,6 @@ cdef extern from "lanes.h":
         void (*write_logs_abreast)(Abreast *, Py_ssize_t, double, const double *, const double *, void *, Py_ssize_t,
                                    Py_ssize_t) noexcept nogil
         void (*rest_alone)(Abreast *, const void *, Py_ssize_t, double, double *, double *, double *) noexcept nogil
-        void (*write_alone)(Abreast *, Py_ssize_t, double, void *) noexcept nogil
         double (*relative)(double, double, double) noexcept nogil
         void (*exps)(const void *, void *, Py_ssize_t, double, const void *, double *, double *) noexcept nogil
         double (*sum_of_others)(void *, Py_ssize_t) noexcept nogil

@@ -67,27 +67,28 @@ cdef inline Py_ssize_t work_of(const Task *task, Py_ssize_t n_rows) noexcept nog
 
 
 cdef int threads_for(const Task *task, Py_ssize_t n_rows, get_num_threads) except -1:
+    """How many threads the task is worth: with a worker awake less is worth one."""
     cdef Py_ssize_t work = work_of(task, n_rows)
     return min(get_num_threads(), work // AWAKE) if work >= 2 * ASLEEP or work >= 2 * AWAKE and pool_is_near() else 1
 
 
 cdef Py_ssize_t run_all_rows(const Task *task, Py_ssize_t n_rows, int n_threads) except -2:
-    cdef Py_ssize_t bad, step, i, n_cuts
+    """All of the task, on n_threads threads; the first bad row, or -1."""
+    cdef Py_ssize_t bad, step, i, n_cuts = 0, work = work_of(task, n_rows)
     cdef Cut cuts[MOST_CUTS]
     if n_threads == 1 and kept_bytes(task) == 0:
         with nogil:
             bad = run_rows(task, 0, n_rows, 0, task.n_blocks, ALL, NULL)
-        if work_of(task, n_rows) >= 2 * AWAKE:
-            pool_alone()
-        return bad
-    n_cuts = min(4 * n_threads, MOST_CUTS)
-    step = (n_rows + n_cuts - 1) // n_cuts
-    n_cuts = 0
-    for i in range(0, n_rows, step):
-        cuts[n_cuts].row0, cuts[n_cuts].row1 = i, min(i + step, n_rows)
-        cuts[n_cuts].block0, cuts[n_cuts].block1, cuts[n_cuts].phase = 0, task.n_blocks, ALL
-        n_cuts += 1
-    return run_cuts(task, cuts, n_cuts, n_threads, work_of(task, n_rows) < 2 * ASLEEP)
+    else:
+        step = 1 + (n_rows - 1) // min(4 * n_threads, MOST_CUTS)
+        for i in range(0, n_rows, step):
+            cuts[n_cuts].row0, cuts[n_cuts].row1 = i, min(i + step, n_rows)
+            cuts[n_cuts].block0, cuts[n_cuts].block1, cuts[n_cuts].phase = 0, task.n_blocks, ALL
+            n_cuts += 1
+        bad = run_cuts(task, cuts, n_cuts, n_threads, work < 2 * ASLEEP)
+    if n_threads == 1 and work >= 2 * AWAKE:
+        pool_alone()
+    return bad
 
 
 cdef bint are_plain(dict options, dict defaults) except -1:

@@ -9,10 +9,11 @@ cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, const Late 
     cdef Block block
     state.other = state.t = state.d = state.alone = 0
     state.best = b
-    if task.cap > 0 and late != NULL:
-        late.write(&late.block, &late.map, late.a)
-    if task.cap > 0 or not task.lanes.max_exp_sum(x, n, task.log2e, late, &state.m, &state.s):
+    if task.cap > 0:
+        if late != NULL:
+            late.write(&late.block, &late.map, late.a)
         state.m = task.lanes.block_max(x, n)
+    if task.cap > 0 or not task.lanes.max_exp_sum(x, n, task.log2e, late, &state.m, &state.s):
         map = map_of(task, reference(task, state.m))
         state.s = task.lanes.exp_sum(x, n, &map)
     if state.m == INFINITY and task.cap == 0:
