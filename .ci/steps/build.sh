@@ -1,11 +1,9 @@
-# The sdist and the wheel, built and looked through: once, for the steps that need them.
-[[ -d $work/dist ]] && return
+# The sdist and the wheel, built in the background from the start (.ci/run), and looked through: once, for the steps that need them.
+[[ -d $work/outside ]] && return
 
 step "build: sdist, and the wheel from it"
-fresh_venv
-pip install -q build
-python -m build -o "$work/dist" "$work/source" >"$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
-python "$steps/check_dist.py" "$work/source" "$work/dist"
+wait "$build" || { cat "$work/build.log"; exit 1; }
+"$work/builder/bin/python" "$steps/check_dist.py" "$work/source" "$work/dist"
 
 # Tests, examples and pytest's settings out of the sdist, without the package.
 outside=$work/outside
