@@ -54,8 +54,8 @@ import numpy as np
 from .dtypes import Dtype
 
 BLOCK = 4096  # classes: 16 KB of float32, so that a block's second reading comes from L1
-# Waking a thread of Python's and hearing from it takes 60 us, a logit 0.2 to 0.6 ns: two threads win 5 % from 512,000 on in
-# the loss and softmax, from 724,000 on in place, from 1,448,000 on where the gradient is new memory.
+# Waking a thread of Python's and hearing from it takes 60 us, a logit 0.2 to 0.6 ns: two threads win 5 % from 614,000 on in
+# softmax, from 869,000 on with the gradient, from 1,229,000 on in the loss (`python -m fastsoftmax.bench.threshold numba`).
 LOGITS_PER_PYTHON_THREAD = 450_000
 LOGITS_PER_ROW = 200  # what a row costs beside its logits
 # A row of this size stays in the L2 cache (1 MB and more on CPUs with AVX-512) between its passes: 512 x 100,000 float64,

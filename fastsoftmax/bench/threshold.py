@@ -1,10 +1,11 @@
-"""Where two threads start to pay: `python -m fastsoftmax.bench.threshold`, from which LOGITS_PER_THREAD and AWAKE of
-src_cython/pool.pxi are set.
+"""Where two threads start to pay: `python -m fastsoftmax.bench.threshold`.
 
-One thread, as a user has it, against two that are asked for at any size, over sizes a factor of 1.4 apart, on the Cython
-backend: with workers awake, calls following each other, and with workers asleep, a pause before each call.
+From it LOGITS_PER_THREAD and AWAKE of src_cython/pool.pxi are set, from `... threshold numba` LOGITS_PER_PYTHON_THREAD
+of contract.py. One thread against two that are asked for at any size, over sizes a factor of 1.4 apart: with workers awake,
+calls following each other, and with workers asleep, a pause before each call.
 """
 
+import argparse
 import contextlib
 import time
 
@@ -30,12 +31,12 @@ CALLS = {  # an axis that is written out goes past the short cut, which chooses 
 
 
 @contextlib.contextmanager
-def on(n_threads, pause):
+def on(backend, n_threads, pause):
     """n threads, whatever the size, asleep after a pause or just awake."""
-    module = backends.load("cython")
+    module = backends.load(backend)
     kept, module.LOGITS_PER_THREAD = module.LOGITS_PER_THREAD, 1
     try:
-        with fs.use_backend("cython"), fs.use_num_threads(n_threads):
+        with fs.use_backend(backend), fs.use_num_threads(n_threads):
             if pause:
                 end = time.perf_counter() + pause
                 while time.perf_counter() < end:  # busy, as the callers of a library are
@@ -47,13 +48,14 @@ def on(n_threads, pause):
         module.LOGITS_PER_THREAD = kept
 
 
-def measure(name, pause, rows=ROWS, rounds=ROUNDS):
+def measure(backend, name, pause, rows=ROWS, rounds=ROUNDS):
     """[(work in logits, microseconds on one thread, on two)], medians of interleaved rounds."""
     timed = {}
     for n_rows in rows:
         inputs = make(Case(f"{n_rows}", n_rows, CLASSES), OPERATIONS[name], 0)
         for n_threads in (1, 2):
-            timed[n_rows, n_threads] = Timed(lambda i=inputs: CALLS[name](i), context=lambda n=n_threads: on(n, pause))
+            timed[n_rows, n_threads] = Timed(lambda i=inputs: CALLS[name](i), repeats=not pause,
+                                             context=lambda n=n_threads: on(backend, n, pause))
     *_, taken = interleaved(timed, rounds)
     micros = {key: 1e6 * float(np.median(seconds)) for key, seconds in taken.items()}
     return [(n_rows * (CLASSES + LOGITS_PER_ROW), micros[n_rows, 1], micros[n_rows, 2]) for n_rows in rows]
@@ -69,11 +71,14 @@ def threshold(measured):
     return found
 
 
-def main():
+def main(argv=None):
     """Print the times and the threshold of each operation."""
+    parser = argparse.ArgumentParser(prog="python -m fastsoftmax.bench.threshold", description=__doc__.splitlines()[0])
+    parser.add_argument("backend", nargs="?", default="cython", choices=backends.NAMES)
+    backend = parser.parse_args(argv).backend
     for state, pause in {"awake": 0, "asleep": PAUSE}.items():
         for name in CALLS:
-            measured = measure(name, pause)
+            measured = measure(backend, name, pause)
             for work, one, two in measured:
                 print(f"{state:6} {name:18} {work:>9,} logits: {one:8.1f} us on one thread, {two:8.1f} on two, "
                       f"{one / two:.2f} times")
