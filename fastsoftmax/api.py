@@ -23,7 +23,7 @@ from .run import execute
 from .typing import FloatT, Labels, LossT, Number, Reduced, Rows, ScalarT
 
 F = TypeVar("F", bound=Callable[..., Any])
-_quiet = np.errstate(all="ignore")  # NaN and infinities are answers: no warning, whatever np.seterr says
+quiet = np.errstate(all="ignore")  # NaN and infinities are answers: no warning, whatever np.seterr says
 
 
 class CrossEntropyGrad(NamedTuple, Generic[LossT, ScalarT]):
@@ -38,7 +38,7 @@ def _short(kernel: str) -> Callable[[F], F]:
     """Offer each call to the backend's short cut, which takes what is small and plain, and go the long way otherwise."""
 
     def decorate(function: F) -> F:
-        the_long_way, defaults = _quiet(function), function.__kwdefaults__ or {}
+        the_long_way, defaults = quiet(function), function.__kwdefaults__ or {}
 
         @functools.wraps(function)
         def short_or_long(*arguments: Any, **options: Any) -> Any:
@@ -103,7 +103,7 @@ def softmax_grad(probs: NDArray[FloatT], dprobs: NDArray[FloatT],
                  **options: Unpack[t.PairOptions]) -> NDArray[FloatT]: ...
 @overload
 def softmax_grad(probs: ArrayLike, dprobs: ArrayLike, **options: Unpack[t.PairOptions]) -> NDArray[Any]: ...
-@_quiet
+@quiet
 def softmax_grad(probs: ArrayLike, dprobs: ArrayLike, *, axis: SupportsIndex = -1,
                  out: NDArray[Any] | None = None) -> NDArray[Any]:
     """probs*(dprobs - sum(probs*dprobs)): the gradient through softmax, from its own output."""
@@ -115,7 +115,7 @@ def log_softmax_grad(log_probs: NDArray[FloatT], dlog_probs: NDArray[FloatT],
                      **options: Unpack[t.PairOptions]) -> NDArray[FloatT]: ...
 @overload
 def log_softmax_grad(log_probs: ArrayLike, dlog_probs: ArrayLike, **options: Unpack[t.PairOptions]) -> NDArray[Any]: ...
-@_quiet
+@quiet
 def log_softmax_grad(log_probs: ArrayLike, dlog_probs: ArrayLike, *, axis: SupportsIndex = -1,
                      out: NDArray[Any] | None = None) -> NDArray[Any]:
     """dlog_probs - exp(log_probs)*sum(dlog_probs): the gradient through log_softmax, from its own output."""
@@ -152,7 +152,7 @@ def cross_entropy(logits: ArrayLike, labels: Labels, *, class_weight: ArrayLike 
                    reduction=reduction, label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,
                    temperature=temperature, axis=axis, empty=empty)
     problem = check.cross_entropy(logits, labels, None, options)
-    return _reduced(problem, execute(problem).losses)
+    return reduced(problem, execute(problem).losses)
 
 
 @overload
@@ -193,7 +193,7 @@ def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, reduction:
 @overload
 def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, reduction: Literal["none"],
                        **options: Unpack[t.SoftOptions]) -> Rows[np.float64]: ...
-@_quiet
+@quiet
 def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, class_weight: ArrayLike | None = None,
                        sample_weight: ArrayLike | None = None, reduction: t.Reduction = "mean",
                        label_smoothing: Number = 0.0, z_loss: Number = 0.0, softcap: Number | None = None,
@@ -207,7 +207,7 @@ def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, class_weig
                    label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap, temperature=temperature,
                    axis=axis, empty=empty)
     problem = check.cross_entropy(logits, None, check.array(target_probs, "target_probs"), options)
-    return _reduced(problem, execute(problem).losses)
+    return reduced(problem, execute(problem).losses)
 
 
 @overload
@@ -222,7 +222,7 @@ def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, r
 @overload
 def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, reduction: Literal["none"],
                                 **options: Unpack[t.SoftGradOptions]) -> CrossEntropyGrad[Rows[np.float64], Any]: ...
-@_quiet
+@quiet
 def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, class_weight: ArrayLike | None = None,
                                 sample_weight: ArrayLike | None = None, reduction: t.Reduction = "mean",
                                 label_smoothing: Number = 0.0, z_loss: Number = 0.0, softcap: Number | None = None,
@@ -237,14 +237,14 @@ def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, c
     return _with_grad(check.cross_entropy(logits, None, targets, options, wants_out=True, dlosses=dlosses, out=out))
 
 
-@_quiet
+@quiet
 def entropy(probs: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
     """-sum p*log p over `axis`, in nats, float64; 0*log 0 = 0."""
     problem = check.single("entropy_rows", probs, axis, "probs")
     return execute(problem).losses.reshape(problem.lead)[()]
 
 
-@_quiet
+@quiet
 def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
     """sum p*log(p/q) over `axis`, in nats, float64; 0*log 0 = 0, inf where q = 0 < p."""
     problem = check.pair("kl_divergence_rows", p, q, axis, None, ("p", "q"))
@@ -307,7 +307,7 @@ def _out(problem: Problem) -> NDArray[Any]:
     return out
 
 
-def _reduced(problem: Problem, losses: NDArray[np.float64]) -> Rows[np.float64]:
+def reduced(problem: Problem, losses: NDArray[np.float64]) -> Rows[np.float64]:
     if problem.reduction == "none":
         return losses.reshape(problem.lead)[()]
     total = np.add.reduce(losses)
@@ -320,5 +320,5 @@ def _reduced(problem: Problem, losses: NDArray[np.float64]) -> Rows[np.float64]:
 
 def _with_grad(problem: Problem) -> CrossEntropyGrad[Any, Any]:
     filled = execute(problem)
-    loss = _reduced(problem, filled.losses)
+    loss = reduced(problem, filled.losses)
     return CrossEntropyGrad(loss, filled.out, filled.lse.reshape(problem.lead)[()])

@@ -7,6 +7,7 @@ A backend is a module with
     scan_labels(labels, n_classes, ignore_index, class_weight, sample_weight) -> (bad_row, total_weight)
     LOGITS_PER_THREAD  how many are worth another thread
     SPLITS_CLASSES   whether phases other than ALL are understood
+    FORGETS_CLASSES  whether these need no more than the blocks at hand: Job.class0, Job.n_classes
     TILES            whether arrays whose rows lie side by side are
     short_cut(kernel, defaults, arguments, options, get_num_threads) -> the result, None or a bad row; may be absent
 
@@ -98,7 +99,35 @@ class Job(NamedTuple):
     finals: np.ndarray | None = None  # (n_rows, FINALS) float64, with phases only
     stream: bool = False  # whether out is best written past the caches: large, and not read soon
     group: int = 1  # rows that are computed together where they lie side by side
+    class0: int = 0  # which class the arrays begin with, a multiple of BLOCK: with phases they may hold some blocks only
+    n_classes: int = 0  # of the whole row, 0 for those in the arrays
     keep_exps: bool = False  # whether a row of out may hold its exps meanwhile: it fits the L2 cache and is not streamed
+
+
+class Layer(NamedTuple):
+    """A linear layer under the logits. products(layer, n_threads) -> an object with three methods, for rows i below n_rows
+    and classes k from class0 to class1, whose logits are the first columns of their block:
+
+        logits(features, logits, n_rows, class0, class1)
+            logits[i, k] = features[i] . classifier[k] + bias[k]
+        dfeatures(dlogits, dfeatures, n_rows, class0, class1, first)
+            dfeatures[i] += sum over k of dlogits[i, k]*classifier[k]
+        dclassifier(dlogits, features, n_rows, dclassifier, dbias, first)
+            dclassifier[k] += sum over i of dlogits[i, k]*features[i];  dbias[k] += sum over i of dlogits[i, k];
+            either may be None; as many classes as they have, in any dtype of the table and any strides, dbias in dtype.real
+
+    `first`: written, not added to. Blocks are of dtype.real, aligned to a cache line, and larger than what is in them: rows
+    up to whole TILE_ROWS, columns up to whole PANEL_BYTES; of features these are zeros, of the others anything. Sums run in
+    an order fixed by the shape.
+    """
+
+    dtype: Dtype  # float64 or float32: what is computed in
+    classifier: np.ndarray  # IN (n_classes, n_features), any dtype of the table, any strides
+    bias: np.ndarray | None  # IN (n_classes,) dtype.real
+
+
+TILE_ROWS = 6  # rows that a product computes together
+PANEL_BYTES = 256  # columns, likewise
 
 
 def n_blocks(n_classes):

@@ -3,7 +3,17 @@
 import math
 from typing import NamedTuple
 
-from .contract import BLOCK, KEPT_BYTES, LOGITS_PER_ROW, STREAMED_BYTES, n_blocks
+from .contract import (
+    BLOCK,
+    FINALS,
+    KEPT_BYTES,
+    LOGITS_PER_ROW,
+    PANEL_BYTES,
+    PARTS,
+    STREAMED_BYTES,
+    TILE_ROWS,
+    n_blocks,
+)
 
 # Half a millisecond of work: long against Python's cost for a slice, short against Ctrl-C.
 LOGITS_PER_SLICE = 1 << 20
@@ -14,6 +24,9 @@ STAGED_BYTES = 1 << 22
 LINE_BYTES = 64
 # or all of them, memory in order, where a block of them (4096 times this much a thread) stays in the L3 cache.
 BAND_BYTES = 1 << 11
+
+# What linear_* may allocate beside their results, unless they are told otherwise.
+WORKSPACE_BYTES = 64 << 20
 
 
 class Plan(NamedTuple):
@@ -69,3 +82,86 @@ def _group(inner, itemsize, whole, two_arrays):
     if whole and inner * itemsize <= BAND_BYTES >> two_arrays:
         return inner
     return min(inner, LINE_BYTES // itemsize)
+
+
+class LinearPlan(NamedTuple):
+    """How a linear layer with its loss is computed. `print(plan)` is a bug report.
+
+    A product of a block takes 2*block_rows*n_features*block_classes operations. By rows, blocks have all classes, and no
+    logit is computed twice: 3 products. Meanwhile the classifier is read twice, its gradient read and written once, as many
+    bytes for few rows as for many, so blocks are as large as the workspace allows. By classes, blocks have all rows, some
+    at a time, and logits are computed twice: 4 products. That is for what needs the gradient of the classifier complete,
+    class by class: to be rounded to fewer bits than it is computed in, though there are several blocks of rows. (Backends
+    that cannot do that add it up in an array of their own, beyond the workspace.)
+    """
+
+    backend: str
+    dtype: str  # of the computation
+    n_rows: int  # that count
+    n_features: int
+    n_classes: int
+    n_threads: int
+    order: str  # "rows" or "classes"
+    block_rows: int
+    block_classes: int
+    features_step: int  # elements from one row of a block of features, or of their gradient, to the next
+    logits_step: int
+    workspace_bytes: int
+    least_workspace_bytes: int  # in this order
+
+
+def make_linear(problem, n_rows, name, backend, n_threads, complete=False):
+    """The plan for a LinearProblem of which n_rows count; its workspace may be more than is allowed.
+
+    complete: whether the classifier's gradient is to be complete class by class in any case.
+    """
+    by_rows = _by_rows(problem, n_rows, name, n_threads)
+    several = by_rows.block_rows < n_rows or by_rows.workspace_bytes > problem.max_workspace_bytes
+    wide = problem.loss.dtype.real.itemsize
+    rounded = "classifier" in problem.wanted and problem.rows[1].itemsize < wide
+    if several and (complete or rounded) and backend.FORGETS_CLASSES:
+        return _by_classes(problem, n_rows, name, n_threads)
+    return by_rows
+
+
+def _by_rows(problem, n_rows, name, n_threads):
+    n_classes, n_features = problem.classifier.shape
+    itemsize = problem.loss.dtype.real.itemsize
+    features_step, logits_step = _padded(n_features, itemsize), _padded(n_classes, itemsize)
+    row_bytes = itemsize * (logits_step + features_step * (1 + ("features" in problem.wanted)))
+    room = n_threads * _room_bytes(n_features, itemsize) + n_classes * itemsize * ("bias" in problem.wanted)
+    rows, least = _rows_that_fit(problem, n_rows, row_bytes, room)
+    return LinearPlan(name, problem.loss.dtype.name, n_rows, n_features, n_classes, n_threads, "rows", rows, n_classes,
+                      features_step, logits_step, rows * row_bytes + room, least)
+
+
+def _by_classes(problem, n_rows, name, n_threads):
+    n_classes, n_features = problem.classifier.shape
+    itemsize = problem.loss.dtype.real.itemsize
+    classes = min(BLOCK, n_classes)
+    features_step, logits_step = _padded(n_features, itemsize), _padded(classes, itemsize)
+    row_bytes = itemsize * (logits_step + features_step * (1 + ("features" in problem.wanted)))
+    known = 8 * (n_blocks(n_classes) * PARTS + FINALS + 2) + itemsize * n_features * ("features" in problem.wanted)
+    room = n_threads * _room_bytes(n_features, itemsize) + n_rows * known + classes * (n_features + 1) * itemsize
+    rows, least = _rows_that_fit(problem, n_rows, row_bytes, room)
+    return LinearPlan(name, problem.loss.dtype.name, n_rows, n_features, n_classes, n_threads, "classes", rows, classes,
+                      features_step, logits_step, rows * row_bytes + room, least)
+
+
+def _rows_that_fit(problem, n_rows, row_bytes, room):
+    """(rows a block, in whole tiles, all blocks of about a size; the workspace of the smallest block)."""
+    tiles = -(-n_rows // TILE_ROWS)
+    most = max(1, (problem.max_workspace_bytes - room) // (row_bytes * TILE_ROWS))
+    blocks = max(1, -(-tiles // most))
+    return TILE_ROWS * max(1, -(-tiles // blocks)), TILE_ROWS * row_bytes + room
+
+
+def _padded(n, itemsize):
+    """Elements from row to row: whole panels and a cache line, so that rows do not share the few sets of a cache."""
+    panel = PANEL_BYTES // itemsize
+    return -(-n // panel) * panel + LINE_BYTES // itemsize
+
+
+def _room_bytes(n_features, itemsize):
+    """Memory of one thread in a product: a panel of classes, turned, and some of them as they are computed with."""
+    return (PANEL_BYTES + 16 * itemsize) * max(n_features, 128) + LINE_BYTES

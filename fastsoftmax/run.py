@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import backends, check, plan, threads
-from .contract import ALL, FINALS, FINISH, PARTS, STATES, WRITE, Job
+from .contract import ALL, BLOCK, FINALS, FINISH, PARTS, STATES, WRITE, Job
 from .dtypes import carrier_view, find
 
 TAKES_LOSSES = ("cross_entropy_rows", "soft_cross_entropy_rows", "entropy_rows", "kl_divergence_rows")
@@ -93,6 +93,29 @@ def execute(problem):
     if bad >= 0:  # the label was right when it was checked: another thread has changed it since
         raise check.label_error(problem.labels, bad, problem.lead, p.n_classes, problem.ignore_index)
     return Filled(p, losses, lse, out_shown)
+
+
+def fill(problem, logits, out, labels, sample_weight, dlosses, losses, lse):
+    """As execute, for some rows (n, n_classes) that the kernels can read in place: the first bad row of them, or -1."""
+    name = backends.current()
+    backend, n_rows = backends.load(name), len(logits)
+    some = problem._replace(first=logits, lead=(n_rows,))
+    p = plan.make(some, name, backend, threads.get_num_threads(), 0, False, False, True)
+    return _run(_job(some, p, logits, None, out, labels, sample_weight, dlosses, losses, lse), p, backend, n_rows, 0)
+
+
+def fill_phase(problem, phase, logits, class0, class1, n_classes, labels, sample_weight, dlosses, losses, lse, states,
+               finals):
+    """One phase for some rows of which `logits` holds the classes class0 to class1: the first bad row of them, or -1."""
+    name = backends.current()
+    backend, n_rows, n_threads = backends.load(name), len(logits), threads.get_num_threads()
+    n_threads = max(1, min(n_threads, n_rows * (class1 - class0) // backend.LOGITS_PER_THREAD))
+    job = Job(problem.kernel, problem.dtype, logits, None, logits if phase >= WRITE else None, labels, problem.class_weight,
+              sample_weight, dlosses, losses, lse, problem.scale, problem.cap, problem.smoothing, problem.z_loss,
+              problem.grad_scale, problem.ignore_index, states, finals, class0=class0, n_classes=n_classes)
+    blocks = class0 // BLOCK, -(-class1 // BLOCK)
+    slices = [(*rows, *blocks, phase) for rows in _cuts(n_rows, 0, -(-n_rows // (4 * n_threads)))]
+    return threads.each(backend.bind(job), slices, n_threads)
 
 
 def _outputs(problem):

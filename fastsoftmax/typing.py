@@ -4,12 +4,13 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Literal, Protocol, SupportsFloat, SupportsIndex, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 BackendName: TypeAlias = Literal["auto", "cython", "numba", "numpy"]
 Reduction: TypeAlias = Literal["none", "mean", "sum"]
 Reduced: TypeAlias = Literal["mean", "sum"]  # what leaves one number
 Empty: TypeAlias = Literal["nan", "zero"]
+Gradient: TypeAlias = Literal["features", "classifier", "bias"]
 Number: TypeAlias = SupportsFloat | SupportsIndex
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
@@ -73,3 +74,29 @@ class SoftGradOptions(SoftOptions, _Grad, total=False):
 
 class GradOptions(Options, _Grad, total=False):
     """What cross_entropy_and_grad takes beside `reduction`."""
+
+
+class LinearOptions(TypedDict, total=False):
+    """What linear_cross_entropy takes beside `reduction`."""
+
+    bias: ArrayLike | None
+    class_weight: ArrayLike | None
+    sample_weight: ArrayLike | None
+    ignore_index: SupportsIndex | None
+    label_smoothing: Number
+    z_loss: Number
+    softcap: Number | None
+    temperature: Number
+    empty: Empty
+    shift: SupportsIndex
+    max_workspace_bytes: SupportsIndex
+
+
+class LinearGradOptions(LinearOptions, total=False):
+    """What linear_cross_entropy_and_grad takes beside `reduction`."""
+
+    wrt: Sequence[Gradient]
+    dlosses: ArrayLike | None
+    out: tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None
+    accumulate: bool
+    grad_dtype: DTypeLike | None

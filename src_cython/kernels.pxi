@@ -89,6 +89,7 @@ include "abreast.pxi"
 include "sums.pxi"
 include "tiles.pxi"
 include "pool.pxi"
+include "product.pxi"
 
 
 cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1,
@@ -209,12 +210,15 @@ cdef class Bound:
         task.kernel = _CODES[job.kernel]
         task.lanes = fs_table[job.dtype.code]
         task.first = <const char *>cnp.PyArray_DATA(first)
-        task.n_classes = cnp.PyArray_DIM(first, 1)
+        task.n_classes = job.n_classes or cnp.PyArray_DIM(first, 1)
         task.second = <const char *>data(job.second)
         task.out = <char *>data(job.out)
         task.first_stride, task.first_class = row_stride(first), class_stride(first)
         task.second_stride, task.second_class = row_stride(job.second), class_stride(job.second)
         task.out_stride, task.out_class = row_stride(job.out), class_stride(job.out)
+        if job.class0:  # what comes before is never touched
+            task.first -= job.class0 * task.lanes.itemsize
+            task.out -= job.class0 * task.lanes.itemsize if task.out != NULL else 0
         task.inner = max(side_by_side(first), max(side_by_side(job.second), side_by_side(job.out)))
         task.group = job.group
         task.labels = <const int64_t *>data(job.labels)

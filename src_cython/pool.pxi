@@ -50,9 +50,13 @@ cdef int poll() noexcept nogil:
         return signals()
 
 
-cdef int interrupted() except -1:
-    """Raise what a signal handler has raised."""
-    return -1
+cdef int ended(int stopped, const Work *work) except -1:
+    """Raise what kept a job from its end, if anything did; where a signal handler has raised, the exception is set."""
+    if stopped == POOL_NO_MEMORY:
+        raise MemoryError(f"{work.room_bytes} bytes for each thread")
+    if stopped == POOL_FORKED:
+        raise RuntimeError("a signal handler forked in the midst of a call: the child cannot end it")
+    return -1 if stopped else 0
 
 
 cdef Py_ssize_t run_cuts(const Task *task, Cut *cuts, Py_ssize_t n_cuts, int n_threads, bint is_short) except -2:
@@ -67,12 +71,7 @@ cdef Py_ssize_t run_cuts(const Task *task, Cut *cuts, Py_ssize_t n_cuts, int n_t
     work.room_bytes = room_bytes(task) if task.inner else kept_bytes(task)
     with nogil:
         stopped = pool_run(&work, n_threads)
-    if stopped == POOL_NO_MEMORY:
-        raise MemoryError(f"{work.room_bytes} bytes for each thread")
-    if stopped == POOL_FORKED:
-        raise RuntimeError("a signal handler forked in the midst of a call: the child cannot end it")
-    if stopped:
-        interrupted()
+    ended(stopped, &work)
     for i in range(n_cuts):
         if cuts[i].bad >= 0 and (bad < 0 or cuts[i].bad < bad):
             bad = cuts[i].bad

@@ -3,8 +3,10 @@
 import importlib
 import os
 
+from . import _blas
+
 BUILDS = {4: ("x86-64-v4", "_kernels_v4"), 3: ("x86-64-v3", "_kernels_v3"), 1: ("baseline", "_kernels_baseline")}
-SPLITS_CLASSES = TILES = True
+SPLITS_CLASSES = FORGETS_CLASSES = TILES = True
 
 
 def _level(can):
@@ -39,6 +41,11 @@ short_cut = _kernels.short_cut
 LOGITS_PER_THREAD = _kernels.LOGITS_PER_THREAD
 read_pass, update_pass = _kernels.read_pass, _kernels.update_pass
 copy_pass, fma_pass = _kernels.copy_pass, _kernels.fma_pass
+
+
+def products(layer, n_threads):
+    """The products of contract.Layer; a byte-swapped classifier is left to BLAS, which gets it some classes at a time."""
+    return (_kernels if layer.classifier.dtype.isnative else _blas).products(layer, n_threads)
 
 
 def describe():

@@ -11,9 +11,11 @@ from ..contract import BLOCK, LOGITS_PER_PYTHON_THREAD, NO_IGNORE
 from . import _numba_pairs as pairs
 from . import _numba_rows as rows
 from . import _numba_states as states
+from ._blas import products as products
 from ._numba_cache import kernel
 
 SPLITS_CLASSES = True
+FORGETS_CLASSES = False
 TILES = False
 LOGITS_PER_THREAD = LOGITS_PER_PYTHON_THREAD
 

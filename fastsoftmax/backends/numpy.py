@@ -4,8 +4,9 @@ import numpy as np
 
 from ..contract import LOGITS_PER_PYTHON_THREAD
 from ..dtypes import BF16, F16
+from ._blas import products as products
 
-SPLITS_CLASSES = TILES = False
+SPLITS_CLASSES = FORGETS_CLASSES = TILES = False
 LOGITS_PER_THREAD = LOGITS_PER_PYTHON_THREAD
 CHUNK_LOGITS = 1 << 16  # logits a chunk: 512 KB of float64 temporaries, whatever the batch
 

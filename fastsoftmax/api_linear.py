@@ -1,0 +1,103 @@
+"""[4] The public functions of a linear layer and its loss together: check -> plan -> run -> wrap, nothing more.
+
+features (..., n_features), classifier (n_classes, n_features), bias (n_classes,): logits are features.classifier + bias, of
+which only a block of rows exists at a time. Everything else is as in api.py.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Generic, Literal, NamedTuple, SupportsIndex, Unpack, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import check
+from . import typing as t
+from .api import quiet, reduced
+from .linear import execute
+from .plan import WORKSPACE_BYTES
+from .typing import Labels, LossT, Number, Reduced, Rows
+
+
+class LinearCrossEntropyGrad(NamedTuple, Generic[LossT]):
+    """loss: float64, a scalar or (...). Gradients: shaped as their inputs, None where not wanted. lse: (...) float64."""
+
+    loss: LossT
+    dfeatures: NDArray[Any] | None
+    dclassifier: NDArray[Any] | None
+    dbias: NDArray[Any] | None
+    lse: Rows[np.float64]
+
+
+@overload
+def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, reduction: Reduced = "mean",
+                         **options: Unpack[t.LinearOptions]) -> np.float64: ...
+@overload
+def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, reduction: Literal["none"],
+                         **options: Unpack[t.LinearOptions]) -> Rows[np.float64]: ...
+@quiet
+def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, bias: ArrayLike | None = None,
+                         class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
+                         ignore_index: SupportsIndex | None = -100, reduction: t.Reduction = "mean",
+                         label_smoothing: Number = 0.0, z_loss: Number = 0.0, softcap: Number | None = None,
+                         temperature: Number = 1.0, empty: t.Empty = "nan", shift: SupportsIndex = 0,
+                         max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES) -> Rows[np.float64]:
+    """cross_entropy(features @ classifier.T + bias, labels) without the logits, which need N times V numbers.
+
+    features, classifier, bias  floats, of different dtypes if you like; 16-bit ones are computed with in float32
+    shift                how many positions later the label stands that a row of features predicts: 1 for next-token
+                         labels that lie as the tokens do, (..., n_positions). Losses are (..., n_positions - shift)
+    max_workspace_bytes  what may be allocated beside results
+    The other arguments are those of cross_entropy.
+
+    Rows that do not count (ignore_index, weight 0) cost nothing. Raises LabelError for a label outside [0, n_classes),
+    ValueError for a workspace that not even a few rows fit in.
+    """
+    options = dict(class_weight=class_weight, sample_weight=sample_weight, ignore_index=ignore_index,
+                   reduction=reduction, label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,
+                   temperature=temperature, axis=-1, empty=empty)
+    problem = check.linear_cross_entropy(features, classifier, labels, bias, options, shift=shift,
+                                         max_workspace_bytes=max_workspace_bytes)
+    return reduced(problem.loss, execute(problem).losses)
+
+
+@overload
+def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, labels: Labels, *,
+                                  reduction: Reduced = "mean", **options: Unpack[t.LinearGradOptions]
+                                  ) -> LinearCrossEntropyGrad[np.float64]: ...
+@overload
+def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, labels: Labels, *,
+                                  reduction: Literal["none"], **options: Unpack[t.LinearGradOptions]
+                                  ) -> LinearCrossEntropyGrad[Rows[np.float64]]: ...
+@quiet
+def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, labels: Labels, *,
+                                  bias: ArrayLike | None = None, class_weight: ArrayLike | None = None,
+                                  sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
+                                  reduction: t.Reduction = "mean", label_smoothing: Number = 0.0, z_loss: Number = 0.0,
+                                  softcap: Number | None = None, temperature: Number = 1.0, empty: t.Empty = "nan",
+                                  shift: SupportsIndex = 0, max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES,
+                                  wrt: Sequence[t.Gradient] = check.GRADIENTS, dlosses: ArrayLike | None = None,
+                                  out: tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None = None,
+                                  accumulate: bool = False,
+                                  grad_dtype: DTypeLike | None = None) -> LinearCrossEntropyGrad[Any]:
+    """linear_cross_entropy and its gradients -> LinearCrossEntropyGrad(loss, dfeatures, dclassifier, dbias, lse).
+
+    With dlogits the gradient that cross_entropy_and_grad gives: dfeatures = dlogits @ classifier,
+    dclassifier = dlogits.T @ features, dbias = dlogits.sum(0).
+
+    wrt         which gradients are wanted: each left out saves a matrix product
+    dlosses     the upstream gradient, a scalar or one a loss
+    out         (dfeatures, dclassifier, dbias): where they go, None for a new array
+    accumulate  add to the arrays in `out` instead of writing them
+    grad_dtype  of the gradients; that of their inputs if None
+    The other arguments are those of linear_cross_entropy.
+    """
+    options = dict(class_weight=class_weight, sample_weight=sample_weight, ignore_index=ignore_index,
+                   reduction=reduction, label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,
+                   temperature=temperature, axis=-1, empty=empty)
+    problem = check.linear_cross_entropy(features, classifier, labels, bias, options, shift=shift,
+                                         max_workspace_bytes=max_workspace_bytes, wrt=wrt, dlosses=dlosses, out=out,
+                                         accumulate=accumulate, grad_dtype=grad_dtype)
+    filled = execute(problem)
+    loss = reduced(problem.loss, filled.losses)
+    dfeatures, dclassifier, dbias = filled.gradients
+    return LinearCrossEntropyGrad(loss, dfeatures, dclassifier, dbias, filled.lse.reshape(problem.loss.lead)[()])

@@ -1,0 +1,125 @@
+# The three products of a linear layer, its logits and both gradients, cut in tickets for the threads of pool.h.
+
+cdef extern from "product.h":
+    ctypedef struct Matrix "fs_matrix":
+        const char *data
+        Py_ssize_t row, column
+        int code, is_plain
+    ctypedef struct Product "fs_product":
+        Matrix classifier, dclassifier
+        const void *bias
+        const void *features
+        void *logits
+        void *dfeatures
+        void *dbias
+        Py_ssize_t features_step, logits_step, n_rows, n_given, n_features, n_classes, step, column_step
+        int first
+    void logits_ticket_f(void *, Py_ssize_t, void *) noexcept nogil
+    void logits_ticket_d(void *, Py_ssize_t, void *) noexcept nogil
+    void dfeatures_ticket_f(void *, Py_ssize_t, void *) noexcept nogil
+    void dfeatures_ticket_d(void *, Py_ssize_t, void *) noexcept nogil
+    void dclassifier_ticket_f(void *, Py_ssize_t, void *) noexcept nogil
+    void dclassifier_ticket_d(void *, Py_ssize_t, void *) noexcept nogil
+    Py_ssize_t TILE_ROWS, TILE_VECTORS, CLASSES_DEEP, CLASSES_WIDE, W_D "W_D"
+
+from fastsoftmax.dtypes import find
+
+cdef double OPERATIONS_PER_THREAD = 1e7  # multiplications: waking a thread takes as long (60 us) as some 4e6 of them
+cdef double OPERATIONS_PER_TICKET = 1e9  # 20 ms at 2 operations a multiply-add and 100 GFLOP/s: signals wait as long
+
+
+cdef inline Py_ssize_t wholes(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
+    return (n + step - 1) // step
+
+
+cdef Matrix matrix_of(cnp.ndarray a, real) except *:
+    cdef Matrix m
+    m.data = <const char *>cnp.PyArray_DATA(a)
+    m.row, m.column = cnp.PyArray_STRIDE(a, 0), cnp.PyArray_STRIDE(a, 1)
+    m.code = find(a.dtype).code
+    m.is_plain = a.dtype == real and (m.column == a.itemsize or cnp.PyArray_DIM(a, 1) == 1)
+    return m
+
+
+@cython.final
+cdef class Products:
+    """Of a contract.Layer, for blocks of rows and classes. Arrays are kept alive by `layer`; see contract.py."""
+    cdef object layer
+    cdef Product job
+    cdef int n_threads
+    cdef Py_ssize_t itemsize
+
+    def __init__(self, layer, int n_threads):
+        self.layer, self.n_threads = layer, n_threads
+        self.itemsize = layer.dtype.itemsize
+        self.job.classifier = matrix_of(layer.classifier, layer.dtype.real)
+        self.job.n_features = layer.classifier.shape[1]
+
+    cdef Product block(self, cnp.ndarray features, cnp.ndarray logits, Py_ssize_t n_rows, Py_ssize_t class0,
+                       Py_ssize_t class1, bint first) except *:
+        """The job for classes class0 to class1, whose logits are the first columns of `logits`."""
+        cdef Product job = self.job
+        job.classifier.data += class0 * job.classifier.row
+        job.bias = <const char *>data(self.layer.bias)
+        if job.bias != NULL:
+            job.bias = <const char *>job.bias + class0 * self.itemsize
+        job.features, job.features_step = cnp.PyArray_DATA(features), cnp.PyArray_STRIDE(features, 0) // self.itemsize
+        job.logits, job.logits_step = cnp.PyArray_DATA(logits), cnp.PyArray_STRIDE(logits, 0) // self.itemsize
+        job.n_given, job.n_rows = n_rows, wholes(n_rows, TILE_ROWS) * TILE_ROWS
+        job.n_classes, job.first = class1 - class0, first
+        return job
+
+    def logits(self, features, logits, n_rows, class0, class1):
+        cdef Product job = self.block(features, logits, n_rows, class0, class1, False)
+        cdef Py_ssize_t panel = TILE_VECTORS * W_D * 8 // self.itemsize
+        job.step = self.share(&job, job.n_classes, panel, 8 * panel)
+        self.run(&job, logits_ticket_f if self.itemsize == 4 else logits_ticket_d, wholes(job.n_classes, job.step),
+                 (panel + 16) * job.n_features)
+
+    def dfeatures(self, dlogits, dfeatures, n_rows, class0, class1, first):
+        cdef Product job = self.block(dfeatures, dlogits, n_rows, class0, class1, first)
+        cdef Py_ssize_t panel = TILE_VECTORS * W_D * 8 // self.itemsize, row_tickets, column_tickets
+        job.dfeatures = cnp.PyArray_DATA(<cnp.ndarray>dfeatures)
+        # Columns first: the classifier is then read once by all threads together, and the logits once by each ticket.
+        column_tickets = max(self.n_threads, <Py_ssize_t>(self.operations(&job) / (4 * OPERATIONS_PER_TICKET)))
+        job.column_step = max(panel, wholes(wholes(job.n_features, panel), column_tickets) * panel)
+        column_tickets = max(1, wholes(job.n_features, job.column_step))
+        row_tickets = max(1, min(job.n_rows // TILE_ROWS, self.n_threads // column_tickets))
+        job.step = wholes(job.n_rows, row_tickets * TILE_ROWS) * TILE_ROWS
+        self.run(&job, dfeatures_ticket_f if self.itemsize == 4 else dfeatures_ticket_d,
+                 column_tickets * wholes(job.n_rows, job.step), CLASSES_DEEP * panel)
+
+    def dclassifier(self, dlogits, features, n_rows, dclassifier, dbias, first):
+        n_classes = len(dbias if dclassifier is None else dclassifier)
+        cdef Product job = self.block(features, dlogits, n_rows, 0, n_classes, first)
+        job.dbias = data(dbias)
+        if dclassifier is not None:
+            job.dclassifier = matrix_of(dclassifier, self.layer.dtype.real)
+        job.step = self.share(&job, job.n_classes, CLASSES_WIDE, 16 * CLASSES_WIDE)
+        self.run(&job, dclassifier_ticket_f if self.itemsize == 4 else dclassifier_ticket_d,
+                 wholes(job.n_classes, job.step), CLASSES_WIDE * job.n_rows)
+
+    cdef double operations(self, const Product *job):
+        return <double>job.n_rows * job.n_features * job.n_classes
+
+    cdef Py_ssize_t share(self, const Product *job, Py_ssize_t n, Py_ssize_t unit, Py_ssize_t most):
+        """Of n, how many are one ticket: whole units, enough tickets for all threads, none too long."""
+        cdef Py_ssize_t tickets = max(4 * self.n_threads if self.n_threads > 1 else 1,
+                                      <Py_ssize_t>(self.operations(job) / OPERATIONS_PER_TICKET))
+        return max(unit, min(most, n // tickets) // unit * unit)
+
+    cdef int run(self, Product *job, void (*ticket)(void *, Py_ssize_t, void *) noexcept nogil, Py_ssize_t n_tickets,
+                 Py_ssize_t room) except -1:
+        cdef Work work
+        cdef int n_threads = max(1, min(self.n_threads, <int>min(self.operations(job) / OPERATIONS_PER_THREAD, 1024.)))
+        cdef int stopped
+        work.run, work.poll, work.arg, work.n_tickets = ticket, poll, job, n_tickets
+        work.is_short = False
+        work.room_bytes = room * self.itemsize + 64
+        with nogil:
+            stopped = pool_run(&work, n_threads)
+        return ended(stopped, &work)
+
+
+def products(layer, n_threads):
+    return Products(layer, n_threads)
