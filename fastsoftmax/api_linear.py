@@ -14,6 +14,7 @@ from . import check
 from . import typing as t
 from .api import quiet, reduced
 from .linear import execute
+from .optim import Optimizer
 from .plan import WORKSPACE_BYTES
 from .typing import Labels, LossT, Number, Reduced, Rows
 
@@ -101,3 +102,49 @@ def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, la
     loss = reduced(problem.loss, filled.losses)
     dfeatures, dclassifier, dbias = filled.gradients
     return LinearCrossEntropyGrad(loss, dfeatures, dclassifier, dbias, filled.lse.reshape(problem.loss.lead)[()])
+
+
+class LinearCrossEntropyStep(NamedTuple, Generic[LossT]):
+    """loss, lse: as of LinearCrossEntropyGrad; dfeatures: as the features; all by the parameters before the step."""
+
+    loss: LossT
+    dfeatures: NDArray[Any]
+    lse: Rows[np.float64]
+
+
+@overload
+def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], labels: Labels, *, optimizer: Optimizer,
+                              reduction: Reduced = "mean", dlosses: ArrayLike | None = None,
+                              bias: NDArray[Any] | None = None,
+                              **options: Unpack[t.LinearStepOptions]) -> LinearCrossEntropyStep[np.float64]: ...
+@overload
+def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], labels: Labels, *, optimizer: Optimizer,
+                              reduction: Literal["none"], dlosses: ArrayLike | None = None,
+                              bias: NDArray[Any] | None = None,
+                              **options: Unpack[t.LinearStepOptions]) -> LinearCrossEntropyStep[Rows[np.float64]]: ...
+@quiet
+def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], labels: Labels, *, optimizer: Optimizer,
+                              bias: NDArray[Any] | None = None, class_weight: ArrayLike | None = None,
+                              sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
+                              reduction: t.Reduction = "mean", label_smoothing: Number = 0.0, z_loss: Number = 0.0,
+                              softcap: Number | None = None, temperature: Number = 1.0, empty: t.Empty = "nan",
+                              shift: SupportsIndex = 0, max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES,
+                              dlosses: ArrayLike | None = None) -> LinearCrossEntropyStep[Any]:
+    """One training step: loss and dfeatures, and classifier and bias stepped in place -> LinearCrossEntropyStep.
+
+    The same numbers as with linear_cross_entropy_and_grad and a step on the whole gradient, which never exists here: each
+    block of classes is stepped as soon as its gradient is complete.
+
+    optimizer  one of fastsoftmax.optim, which knows the two as "classifier" and "bias"
+    classifier, bias  arrays that can be written to; bias None for none
+    The other arguments are those of linear_cross_entropy_and_grad. Where the logits of all rows fit the workspace
+    (n_rows*n_classes numbers), they are computed once, else twice.
+    """
+    options = dict(class_weight=class_weight, sample_weight=sample_weight, ignore_index=ignore_index,
+                   reduction=reduction, label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,
+                   temperature=temperature, axis=-1, empty=empty)
+    problem = check.linear_step(features, classifier, labels, bias, options, optimizer=optimizer, shift=shift,
+                                max_workspace_bytes=max_workspace_bytes, dlosses=dlosses)
+    filled = execute(problem)
+    loss = reduced(problem.loss, filled.losses)
+    return LinearCrossEntropyStep(loss, filled.gradients[0], filled.lse.reshape(problem.loss.lead)[()])

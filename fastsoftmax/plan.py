@@ -91,8 +91,8 @@ class LinearPlan(NamedTuple):
     logit is computed twice: 3 products. Meanwhile the classifier is read twice, its gradient read and written once, as many
     bytes for few rows as for many, so blocks are as large as the workspace allows. By classes, blocks have all rows, some
     at a time, and logits are computed twice: 4 products. That is for what needs the gradient of the classifier complete,
-    class by class: to be rounded to fewer bits than it is computed in, though there are several blocks of rows. (Backends
-    that cannot do that add it up in an array of their own, beyond the workspace.)
+    class by class, where there are several blocks of rows: an optimizer's step, or rounding to 16 bits. (Backends that
+    cannot do that add it up in an array of their own, beyond the workspace.)
     """
 
     backend: str
@@ -110,16 +110,13 @@ class LinearPlan(NamedTuple):
     least_workspace_bytes: int  # in this order
 
 
-def make_linear(problem, n_rows, name, backend, n_threads, complete=False):
-    """The plan for a LinearProblem of which n_rows count; its workspace may be more than is allowed.
-
-    complete: whether the classifier's gradient is to be complete class by class in any case.
-    """
+def make_linear(problem, n_rows, name, backend, n_threads):
+    """The plan for a LinearProblem of which n_rows count; its workspace may be more than is allowed."""
     by_rows = _by_rows(problem, n_rows, name, n_threads)
     several = by_rows.block_rows < n_rows or by_rows.workspace_bytes > problem.max_workspace_bytes
     wide = problem.loss.dtype.real.itemsize
     rounded = "classifier" in problem.wanted and problem.rows[1].itemsize < wide
-    if several and (complete or rounded) and backend.FORGETS_CLASSES:
+    if several and (problem.optimizer is not None or rounded) and backend.FORGETS_CLASSES:
         return _by_classes(problem, n_rows, name, n_threads)
     return by_rows
 
@@ -130,6 +127,8 @@ def _by_rows(problem, n_rows, name, n_threads):
     features_step, logits_step = _padded(n_features, itemsize), _padded(n_classes, itemsize)
     row_bytes = itemsize * (logits_step + features_step * (1 + ("features" in problem.wanted)))
     room = n_threads * _room_bytes(n_features, itemsize) + n_classes * itemsize * ("bias" in problem.wanted)
+    if problem.optimizer is not None:
+        room += min(BLOCK, n_classes) * (n_features + 1) * itemsize
     rows, least = _rows_that_fit(problem, n_rows, row_bytes, room)
     return LinearPlan(name, problem.loss.dtype.name, n_rows, n_features, n_classes, n_threads, "rows", rows, n_classes,
                       features_step, logits_step, rows * row_bytes + room, least)

@@ -76,10 +76,9 @@ class GradOptions(Options, _Grad, total=False):
     """What cross_entropy_and_grad takes beside `reduction`."""
 
 
-class LinearOptions(TypedDict, total=False):
-    """What linear_cross_entropy takes beside `reduction`."""
+class LinearStepOptions(TypedDict, total=False):
+    """What linear_cross_entropy_step takes beside `reduction`, `optimizer`, `bias` and `dlosses`."""
 
-    bias: ArrayLike | None
     class_weight: ArrayLike | None
     sample_weight: ArrayLike | None
     ignore_index: SupportsIndex | None
@@ -90,6 +89,12 @@ class LinearOptions(TypedDict, total=False):
     empty: Empty
     shift: SupportsIndex
     max_workspace_bytes: SupportsIndex
+
+
+class LinearOptions(LinearStepOptions, total=False):
+    """What linear_cross_entropy takes beside `reduction`."""
+
+    bias: ArrayLike | None
 
 
 class LinearGradOptions(LinearOptions, total=False):

@@ -2,9 +2,11 @@
 
 from .arrays import array as array
 from .arrays import class_axis_last as class_axis_last
+from .arrays import same_shape as same_shape
 from .linear import GRADIENTS as GRADIENTS
 from .linear import LinearProblem as LinearProblem
 from .linear import linear_cross_entropy as linear_cross_entropy
+from .linear import linear_step as linear_step
 from .linear import workspace_error as workspace_error
 from .numbers import backend_name as backend_name
 from .numbers import number as number

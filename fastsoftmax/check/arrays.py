@@ -75,12 +75,17 @@ def out_array(out: object, like: Array, axis: Any, row: dtypes.Dtype, inputs: Se
     return class_axis_last(np.asarray(out), axis, "out")
 
 
+def same_shape(name: str, a: Array, shape: Shape) -> None:
+    """Raise unless an array has this shape."""
+    if a.shape != shape:
+        raise ValueError(f"{name} has shape {a.shape}, but must have {shape}")
+
+
 def writeable_array(out: object, name: str, shape: Shape, row: dtypes.Dtype) -> Array:
     """An ndarray that a result of this shape and dtype can be written to."""
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a numpy array, not {type(out).__name__}")
-    if out.shape != shape:
-        raise ValueError(f"{name} has shape {out.shape}, but must have {shape}")
+    same_shape(name, out, shape)
     if dtypes.find(out.dtype) is not row or not out.dtype.isnative:
         raise TypeError(f"{name} has dtype {out.dtype}, but must have {row.name} in native byte order")
     if not out.flags.writeable:

@@ -28,6 +28,8 @@ class LinearProblem(NamedTuple):
     rows: tuple[dtypes.Dtype, ...] = ()  # their dtypes
     out: tuple[Array | None, ...] = (None, None, None)
     accumulate: bool = False
+    optimizer: Any = None  # steps classifier and bias, which are then `parameters`, as soon as their gradients are complete
+    parameters: tuple[Array | None, Array | None] = (None, None)
 
 
 def linear_cross_entropy(features: object, classifier: object, labels: object, bias: object, options: dict[str, Any], *,
@@ -68,6 +70,24 @@ def linear_cross_entropy(features: object, classifier: object, labels: object, b
         x = x[..., :-shift, :]
     bias_real = None if b is None else np.ascontiguousarray(b, dtype=real)
     return LinearProblem(loss, x, w, bias_real, workspace, names, shift, shapes, rows, targets, bool(accumulate))
+
+
+def linear_step(features: object, classifier: Any, labels: object, bias: Any, options: dict[str, Any], *, optimizer: Any,
+                shift: Any, max_workspace_bytes: Any, dlosses: object) -> LinearProblem:
+    """Arguments of linear_cross_entropy_step: classifier and bias are written to, so they must be arrays already."""
+    if not all(callable(getattr(optimizer, name, None)) for name in ("start", "step_part")):
+        raise TypeError(f"optimizer must be one of fastsoftmax.optim, not {type(optimizer).__name__}")
+    problem = linear_cross_entropy(features, classifier, labels, bias, options, shift=shift, wrt=GRADIENTS,
+                                   max_workspace_bytes=max_workspace_bytes, dlosses=dlosses)
+    inputs = {"features": features, "labels": labels, "dlosses": dlosses, "class_weight": options["class_weight"],
+              "sample_weight": options["sample_weight"], "classifier": classifier}
+    for name, a in (("classifier", classifier), ("bias", bias)):
+        if a is not None:
+            target = writeable_array(a, name, np.shape(a), row_of(np.asarray(a)))
+            for other, value in inputs.items():
+                if other != name and value is not None and shares_memory(np.asarray(value), target):
+                    raise ValueError(f"{name} overlaps {other}, and is to be written to")
+    return problem._replace(optimizer=optimizer, parameters=(classifier, bias))
 
 
 def _matrix(value: object, name: str) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import backends, check, plan, threads
 from ..contract import Layer
-from . import by_classes, by_rows
+from . import by_classes, by_rows, steps
 from .results import Results, clear, new_results
 
 
@@ -19,6 +19,8 @@ def execute(problem):
     if p.n_rows == 0 or p.n_classes == 0:
         clear(problem, results)
         return results
+    if problem.optimizer is not None:
+        steps.start(problem)
     layer = Layer(problem.loss.dtype, problem.classifier, problem.bias)
     products = backends.load(p.backend).products(layer, p.n_threads)
     (by_classes if p.order == "classes" else by_rows).fill(problem, results, products)

@@ -7,6 +7,7 @@ import numpy as np
 
 from .. import run
 from ..contract import FINALS, FINISH, PARTS, STATES, WRITE, n_blocks
+from . import steps
 from .results import Blocks, aligned, check_row, chosen, is_real, per_row, place, put
 
 
@@ -14,12 +15,13 @@ def fill(problem, results, products):
     """Losses and gradients of all rows that count."""
     sweeps = Sweeps(problem, results, products)
     sweeps.statistics()
-    dclassifier, dbias = results.gradients[1:]
-    if problem.wanted:
-        sweeps.gradients(lambda classes, tile, bias: _put_tile(problem, (dclassifier, dbias), classes, (tile, bias)))
+    if problem.optimizer is not None:
+        sweeps.gradients(lambda classes, tiles: steps.step(problem, classes, tiles))
+    elif problem.wanted:
+        sweeps.gradients(lambda classes, tiles: _put(problem, results.gradients[1:], classes, tiles))
 
 
-def _put_tile(problem, gradients, classes, tiles):
+def _put(problem, gradients, classes, tiles):
     for g, tile in zip(gradients, tiles, strict=True):
         if g is not None:
             put(g, classes, tile, problem.accumulate)
@@ -70,7 +72,7 @@ class Sweeps:
             self.results.losses[rows], self.results.lse[rows] = self.losses[some], self.lse[some]
 
     def gradients(self, use):
-        """dfeatures; and for each block of classes use(classes, dclassifier, dbias), complete, as computed."""
+        """dfeatures; and for each block of classes use(classes, (dclassifier, dbias)), complete, as computed."""
         p, problem, real = self.plan, self.problem, self.problem.loss.dtype.real
         dfeatures = self.results.gradients[0]
         sums = self._sums(dfeatures)
@@ -87,7 +89,7 @@ class Sweeps:
                 if tile is not None or bias is not None:
                     self.products.dclassifier(self.blocks.logits, self.blocks.features, count, some_tile, some_bias,
                                               some.start == 0)
-            use(slice(class0, class1), some_tile, some_bias)
+            use(slice(class0, class1), (some_tile, some_bias))
         if sums is not dfeatures:
             for some, rows, _ in self._row_blocks():
                 put(dfeatures, place(problem, rows), sums[some], problem.accumulate)

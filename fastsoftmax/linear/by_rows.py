@@ -3,15 +3,21 @@
 import numpy as np
 
 from .. import run
+from ..contract import BLOCK
+from . import steps
 from .results import Blocks, check_row, chosen, is_real, per_row, place, put
 
 
 def fill(problem, results, products):
-    """Losses and gradients of all rows that count."""
+    """Losses and gradients of all rows that count; or the optimizer's step in the place of the layer's own gradients."""
     p, real = results.plan, problem.loss.dtype.real
     blocks = Blocks(problem, p)
-    gradients = results.gradients
-    sums = dclassifier, dbias = [_sums(g, real, problem.accumulate) for g in gradients[1:]]
+    in_tiles = problem.optimizer is not None and p.block_rows >= p.n_rows
+    dfeatures, *own = results.gradients
+    if problem.optimizer is not None and not in_tiles:  # several blocks of rows: their sum must be kept
+        sums = [None if a is None else np.empty(a.shape, real) for a in problem.parameters]
+    else:
+        sums = [_sums(g, real, problem.accumulate) for g in own]
     for start in range(0, p.n_rows, p.block_rows):
         stop = min(start + p.block_rows, p.n_rows)
         count, rows = stop - start, chosen(results, start, stop)
@@ -19,15 +25,29 @@ def fill(problem, results, products):
         blocks.load(problem, at, count)
         products.logits(blocks.features, blocks.logits, count, 0, p.n_classes)
         _losses(problem, results, blocks, rows, count)
-        if gradients[0] is not None:
+        if dfeatures is not None:
             products.dfeatures(blocks.logits, blocks.dfeatures, count, 0, p.n_classes, True)
-            put(gradients[0], at, blocks.dfeatures[:count, :p.n_features], problem.accumulate)
-        if dclassifier is not None or dbias is not None:
-            products.dclassifier(blocks.logits, blocks.features, count, dclassifier, dbias,
-                                 start == 0 and not problem.accumulate)
-    for g, s in zip(gradients[1:], sums, strict=True):
-        if s is not g:
+            put(dfeatures, at, blocks.dfeatures[:count, :p.n_features], problem.accumulate)
+        if any(s is not None for s in sums):
+            products.dclassifier(blocks.logits, blocks.features, count, *sums, start == 0 and not problem.accumulate)
+    if in_tiles:
+        _step_in_tiles(problem, p, products, blocks)
+    elif problem.optimizer is not None:
+        steps.step(problem, slice(0, p.n_classes), sums)
+    for g, s in zip(own, sums, strict=True):
+        if g is not None and s is not g:
             g[...] = s
+
+
+def _step_in_tiles(problem, p, products, blocks):
+    """One block holds all rows: the gradient of some classes at a time, and their step."""
+    real = problem.loss.dtype.real
+    tiles = [None if a is None else np.empty((min(BLOCK, p.n_classes), *a.shape[1:]), real) for a in problem.parameters]
+    for class0 in range(0, p.n_classes, BLOCK):
+        class1 = min(class0 + BLOCK, p.n_classes)
+        some = [None if t is None else t[:class1 - class0] for t in tiles]
+        products.dclassifier(blocks.logits[:, class0:], blocks.features, p.n_rows, *some, True)
+        steps.step(problem, slice(class0, class1), some)
 
 
 def _sums(gradient, real, accumulate):

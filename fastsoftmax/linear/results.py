@@ -20,7 +20,7 @@ class Results(NamedTuple):
 
 def new_results(problem, p, n_rows, rows):
     """Allocated, the gradients where the caller wants them; of rows that do not count they are 0."""
-    gradients = tuple(_gradient(problem, i) for i in range(3))
+    gradients = tuple(_gradient(problem, i) if i == 0 or problem.optimizer is None else None for i in range(3))
     dfeatures = gradients[0]
     if dfeatures is not None and not problem.accumulate:
         if rows is not None:

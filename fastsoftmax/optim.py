@@ -1,0 +1,153 @@
+"""[3] Optimizers that step a part of a parameter at a time, with torch's names, formulas and defaults.
+
+An optimizer holds what it knows of a parameter under the parameter's name: `state[name]` is a dict of arrays, the number of
+its steps among them, which is all that a checkpoint needs. It is computed in float32, or float64 for float64 parameters.
+"""
+
+import math
+
+import numpy as np
+
+from . import check, threads
+
+CHUNK = 1 << 14  # elements: those of a parameter, its gradient, its state and the workspace stay in the L2 cache together
+WORTH_A_THREAD = 1 << 18
+LARGEST_BETA = 1 - 2.0**-53
+
+
+class Optimizer:
+    """What all of them share. `state`: {name of a parameter: {name: array}}, filled at its first step."""
+
+    NAMES: tuple = ()  # of the arrays that are as large as the parameter
+
+    def __init__(self, lr, weight_decay=0.0):
+        self.lr, self.weight_decay = check.number(lr, "lr", 0.0), check.number(weight_decay, "weight_decay", 0.0)
+        self.state = {}
+
+    @property
+    def n_steps(self):
+        """How often the parameter that was stepped most often was."""
+        return max((int(known["n_steps"]) for known in self.state.values()), default=0)
+
+    def start(self, name, parameter):
+        """Begin a step of a parameter: `step_part` for each of its parts is to follow."""
+        if name not in self.state:
+            real = _real(parameter)
+            arrays = {key: np.full(parameter.shape, self._initial(key), real) for key in self.NAMES}
+            self.state[name] = {"n_steps": np.zeros((), np.int64), **arrays}
+        known = self.state[name]
+        for key in self.NAMES:
+            check.same_shape(f"{name!r}, as the optimizer knows it,", known[key], parameter.shape)
+        known["n_steps"] += 1
+
+    def _initial(self, key):
+        return 0.0
+
+    def step_part(self, name, parameter, gradient, part=slice(None)):
+        """Step parameter[part], whose gradient is given; `part` is a slice of the first axis."""
+        known = self.state[name]
+        arrays = [a[part] for a in (parameter, *(known[key] for key in self.NAMES))]
+        width = max(1, gradient.size // max(1, len(gradient)))
+        rows = max(1, CHUNK // width)
+        slices = [(i, min(i + rows, len(gradient))) for i in range(0, len(gradient), rows)]
+        n_threads = max(1, min(threads.get_num_threads(), gradient.size // WORTH_A_THREAD))
+
+        def task(start, stop):
+            x = arrays[0][start:stop]
+            real = x.astype(gradient.dtype, copy=False)
+            with np.errstate(all="ignore"):
+                g = gradient[start:stop] + self.weight_decay * real if self.weight_decay else gradient[start:stop]
+                real -= self._change(g, int(known["n_steps"]), *(a[start:stop] for a in arrays[1:]))
+                if real.dtype != x.dtype:
+                    x[...] = real
+            return -1
+
+        if slices:
+            threads.each(task, slices, n_threads)
+
+    def update(self, name, parameter, gradient):
+        """One step of a whole parameter, in place."""
+        self.start(name, parameter)
+        gradient = np.asarray(gradient, _real(parameter))
+        check.same_shape(f"the gradient of {name!r}", gradient, parameter.shape)
+        self.step_part(name, np.atleast_1d(parameter), np.atleast_1d(gradient))
+
+    def _change(self, g, n_steps, *state):
+        """What is subtracted, for a part whose state is brought up to date; n_steps counts this one."""
+        raise NotImplementedError
+
+
+class SGD(Optimizer):
+    """v = momentum*v + g; x -= lr*v."""
+
+    def __init__(self, lr=1e-3, momentum=0.0, weight_decay=0.0):
+        super().__init__(lr, weight_decay)
+        self.momentum = check.number(momentum, "momentum", 0.0)
+        self.NAMES = ("momentum_buffer",) if self.momentum else ()
+
+    def _change(self, g, n_steps, *state):
+        if not state:
+            return g * g.dtype.type(self.lr)
+        velocity = state[0]
+        velocity *= g.dtype.type(self.momentum)
+        velocity += g
+        return velocity * g.dtype.type(self.lr)
+
+
+class Adagrad(Optimizer):
+    """s += g^2; x -= lr*g/(sqrt(s) + eps): large steps for rare classes (Duchi, Hazan and Singer, 2011)."""
+
+    NAMES = ("sum",)
+
+    def __init__(self, lr=1e-2, initial_accumulator_value=0.0, eps=1e-10, weight_decay=0.0):
+        super().__init__(lr, weight_decay)
+        self.initial_accumulator_value = check.number(initial_accumulator_value, "initial_accumulator_value", 0.0)
+        self.eps = check.number(eps, "eps", 0.0)
+
+    def _initial(self, key):
+        return self.initial_accumulator_value
+
+    def _change(self, g, n_steps, *state):
+        total, real = state[0], g.dtype.type
+        change = np.square(g)
+        total += change
+        np.sqrt(total, out=change)
+        change += real(self.eps)
+        np.divide(g, change, out=change)
+        change *= real(self.lr)
+        return change
+
+
+class Adam(Optimizer):
+    """m = b1*m + (1 - b1)*g; v = b2*v + (1 - b2)*g^2; x -= lr*m'/(sqrt(v') + eps), m' = m/(1 - b1^t), v' = v/(1 - b2^t).
+
+    Kingma and Ba 2015, algorithm 1.
+    """
+
+    NAMES = ("exp_avg", "exp_avg_sq")
+
+    def __init__(self, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        super().__init__(lr, weight_decay)
+        first, second = betas
+        self.betas = check.number(first, "betas[0]", 0.0, LARGEST_BETA), check.number(second, "betas[1]", 0.0, LARGEST_BETA)
+        self.eps = check.number(eps, "eps", 0.0)
+
+    def _change(self, g, n_steps, *state):
+        (mean, square), real = state, g.dtype.type
+        (b1, b2), work = self.betas, np.square(g)
+        mean *= real(b1)
+        mean += g * real(1 - b1)
+        square *= real(b2)
+        work *= real(1 - b2)
+        square += work
+        np.sqrt(square, out=work)
+        work *= real(1 / math.sqrt(1 - b2**n_steps))
+        work += real(self.eps)
+        np.divide(mean, work, out=work)
+        work *= real(self.lr / (1 - b1**n_steps))
+        return work
+
+
+def _real(parameter):
+    return np.dtype(np.float64 if parameter.dtype.itemsize == 8 else np.float32)
+
