@@ -22,9 +22,13 @@ from .api import use_num_threads as use_num_threads
 from .api import warmup as warmup
 from .api_linear import LinearCrossEntropyGrad as LinearCrossEntropyGrad
 from .api_linear import LinearCrossEntropyStep as LinearCrossEntropyStep
+from .api_linear import TopK as TopK
 from .api_linear import linear_cross_entropy as linear_cross_entropy
 from .api_linear import linear_cross_entropy_and_grad as linear_cross_entropy_and_grad
 from .api_linear import linear_cross_entropy_step as linear_cross_entropy_step
+from .api_linear import linear_sample as linear_sample
+from .api_linear import linear_target_log_prob as linear_target_log_prob
+from .api_linear import linear_topk as linear_topk
 from .vocabulary import Vocabulary as Vocabulary
 from .vocabulary import from_one_hot as from_one_hot
 from .vocabulary import one_hot as one_hot

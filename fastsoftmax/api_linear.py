@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from . import check
 from . import typing as t
 from .api import quiet, reduced
-from .linear import execute
+from .linear import execute, predict
 from .optim import Optimizer
 from .plan import WORKSPACE_BYTES
 from .typing import Labels, LossT, Number, Reduced, Rows
@@ -148,3 +148,51 @@ def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], lab
     filled = execute(problem)
     loss = reduced(problem.loss, filled.losses)
     return LinearCrossEntropyStep(loss, filled.gradients[0], filled.lse.reshape(problem.loss.lead)[()])
+
+
+class TopK(NamedTuple):
+    """(..., k) each, the likeliest class first; among equals the least id first, and NaN before all."""
+
+    log_probs: NDArray[np.float64]
+    ids: NDArray[np.int64]
+
+
+@quiet
+def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *, bias: ArrayLike | None = None,
+                softcap: Number | None = None, temperature: Number = 1.0,
+                max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES) -> TopK:
+    """The k likeliest classes of each row and their log-probabilities, by softmax over all classes -> TopK."""
+    problem = check.linear_rows(features, classifier, bias, {"softcap": softcap, "temperature": temperature},
+                                max_workspace_bytes)
+    k = check.count_of(k, problem.classifier.shape[0], "k", 1)
+    log_probs, ids = predict.topk(problem, k)
+    shape = (*problem.loss.lead, k)
+    return TopK(log_probs.reshape(shape), ids.reshape(shape))
+
+
+@quiet
+def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels, *, bias: ArrayLike | None = None,
+                           softcap: Number | None = None, temperature: Number = 1.0,
+                           max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES) -> Rows[np.float64]:
+    """log softmax(features @ classifier.T + bias) at given classes: ids (...) or (..., k); float64, shaped as ids.
+
+    Raises LabelError for an id outside [0, n_classes).
+    """
+    problem = check.linear_rows(features, classifier, bias, {"softcap": softcap, "temperature": temperature},
+                                max_workspace_bytes)
+    wanted, shape = check.class_ids(ids, problem)
+    return predict.target_log_prob(problem, wanted).reshape(shape)[()]
+
+
+@quiet
+def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator, *, bias: ArrayLike | None = None,
+                  softcap: Number | None = None, temperature: Number = 1.0, top_k: SupportsIndex = 0,
+                  max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES) -> Rows[np.int64]:
+    """One class a row, (...), drawn from its softmax, or from the top_k likeliest alone where that is not 0.
+
+    The same classes for any number of threads and any workspace; a row of NaN gives a class of its NaN.
+    """
+    problem = check.linear_rows(features, classifier, bias, {"softcap": softcap, "temperature": temperature},
+                                max_workspace_bytes)
+    k = check.count_of(top_k, problem.classifier.shape[0], "top_k", 0)
+    return predict.sample(problem, check.generator(rng), k).reshape(problem.loss.lead)[()]

@@ -5,7 +5,11 @@ from .arrays import class_axis_last as class_axis_last
 from .arrays import same_shape as same_shape
 from .linear import GRADIENTS as GRADIENTS
 from .linear import LinearProblem as LinearProblem
+from .linear import class_ids as class_ids
+from .linear import count_of as count_of
+from .linear import generator as generator
 from .linear import linear_cross_entropy as linear_cross_entropy
+from .linear import linear_rows as linear_rows
 from .linear import linear_step as linear_step
 from .linear import workspace_error as workspace_error
 from .numbers import backend_name as backend_name

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import check, plan
+from .. import backends, check, plan, threads
 from ..dtypes import find
 
 
@@ -16,6 +16,15 @@ class Results(NamedTuple):
     lse: np.ndarray
     gradients: tuple
     rows: np.ndarray | None  # (plan.n_rows,) which count, None for all
+
+
+def make_plan(problem, n_rows):
+    """The plan, or the error of a workspace that is too small."""
+    name = backends.current()
+    p = plan.make_linear(problem, n_rows, name, backends.load(name), threads.get_num_threads())
+    if p.workspace_bytes > problem.max_workspace_bytes:
+        raise check.workspace_error(problem.max_workspace_bytes, p.least_workspace_bytes)
+    return p
 
 
 def new_results(problem, p, n_rows, rows):
