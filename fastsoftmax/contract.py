@@ -124,10 +124,13 @@ class Layer(NamedTuple):
     dtype: Dtype  # float64 or float32: what is computed in
     classifier: np.ndarray  # IN (n_classes, n_features), any dtype of the table, any strides
     bias: np.ndarray | None  # IN (n_classes,) dtype.real
+    pairs: bool = False  # whether factors may be rounded to bfloat16, products still being added up in dtype
 
 
 TILE_ROWS = 6  # rows that a product computes together
 PANEL_BYTES = 256  # columns, likewise
+CLASSES_DEEP = 128  # terms of a sum over classes that are added up at a time
+CLASSES_WIDE = 48  # whose gradients are computed at a time
 
 
 def n_blocks(n_classes):

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from .contract import (
     BLOCK,
+    CLASSES_DEEP,
+    CLASSES_WIDE,
     FINALS,
     KEPT_BYTES,
     LOGITS_PER_ROW,
@@ -125,7 +127,7 @@ def _by_rows(problem, n_rows, name, n_threads):
     n_classes, n_features = problem.classifier.shape
     itemsize = problem.loss.dtype.real.itemsize
     features_step, logits_step = _padded(n_features, itemsize), _padded(n_classes, itemsize)
-    row_bytes = itemsize * (logits_step + features_step * (1 + ("features" in problem.wanted)))
+    row_bytes = _row_bytes(problem, features_step, logits_step, n_threads)
     room = n_threads * _room_bytes(n_features, itemsize) + n_classes * itemsize * ("bias" in problem.wanted)
     if problem.optimizer is not None:
         room += min(BLOCK, n_classes) * (n_features + 1) * itemsize
@@ -139,7 +141,7 @@ def _by_classes(problem, n_rows, name, n_threads):
     itemsize = problem.loss.dtype.real.itemsize
     classes = min(BLOCK, n_classes)
     features_step, logits_step = _padded(n_features, itemsize), _padded(classes, itemsize)
-    row_bytes = itemsize * (logits_step + features_step * (1 + ("features" in problem.wanted)))
+    row_bytes = _row_bytes(problem, features_step, logits_step, n_threads)
     known = 8 * (n_blocks(n_classes) * PARTS + FINALS + 2) + itemsize * n_features * ("features" in problem.wanted)
     room = n_threads * _room_bytes(n_features, itemsize) + n_rows * known + classes * (n_features + 1) * itemsize
     rows, least = _rows_that_fit(problem, n_rows, row_bytes, room)
@@ -161,6 +163,13 @@ def _padded(n, itemsize):
     return -(-n // panel) * panel + LINE_BYTES // itemsize
 
 
+def _row_bytes(problem, features_step, logits_step, n_threads):
+    """What a row of a block takes: logits, features, their gradient, and its part of each thread's own memory."""
+    blocks = 1 + ("features" in problem.wanted) + 0.5 * problem.pairs
+    own = n_threads * (CLASSES_DEEP * problem.pairs + CLASSES_WIDE)
+    return int(problem.loss.dtype.real.itemsize * (logits_step + features_step * blocks + own))
+
+
 def _room_bytes(n_features, itemsize):
-    """Memory of one thread in a product: a panel of classes, turned, and some of them as they are computed with."""
-    return (PANEL_BYTES + 16 * itemsize) * max(n_features, 128) + LINE_BYTES
+    """Memory of one thread in a product beside that: a panel of classes, turned, and some of them as they are read."""
+    return (PANEL_BYTES + 32 * itemsize) * max(n_features + 1, 2 * CLASSES_DEEP) + 2 * LINE_BYTES

@@ -11,6 +11,7 @@ Reduction: TypeAlias = Literal["none", "mean", "sum"]
 Reduced: TypeAlias = Literal["mean", "sum"]  # what leaves one number
 Empty: TypeAlias = Literal["nan", "zero"]
 Gradient: TypeAlias = Literal["features", "classifier", "bias"]
+ComputeDtype: TypeAlias = Literal["bfloat16", "float32"]
 Number: TypeAlias = SupportsFloat | SupportsIndex
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
@@ -89,6 +90,7 @@ class LinearStepOptions(TypedDict, total=False):
     empty: Empty
     shift: SupportsIndex
     max_workspace_bytes: SupportsIndex
+    compute_dtype: ComputeDtype | None
 
 
 class LinearOptions(LinearStepOptions, total=False):

@@ -32,10 +32,9 @@ typedef struct {
 #else
 #define TILE_VECTORS 2
 #endif
-#define PACE 4                         /* steps of a product for each line of memory that is fetched ahead */
 #define PANEL_LINES (TILE_VECTORS * VEC_BYTES / LINE)
 #define CLASSES_DEEP 128               /* terms of a sum over classes in one accumulator: a panel stays in the L1 cache */
-#define FETCHED (CLASSES_DEEP / PACE)  /* lines, while a product of so many classes is computed */
+#define FETCHED (CLASSES_DEEP / 4)     /* lines, while a product of so many classes is computed */
 #define DEEP_LINES (CLASSES_DEEP * (int)sizeof(T) / LINE)
 #define CLASSES_WIDE 48                /* whose gradients are read with the same features */
 #define WIDE_LINES (CLASSES_WIDE * (int)sizeof(T) / LINE)
@@ -45,8 +44,87 @@ INLINE void *aligned(void *room) { return (void *)(((uintptr_t)room + LINE - 1) 
 
 #define T float
 #define R f
+#define S f
+#define E float
+#define PAIRS 0
+#define TARGET
+#define MULTIPLY_ADD fma_f
 #include "product.inc"
 #define T double
 #define R d
+#define S d
+#define E double
+#define PAIRS 0
+#define TARGET
+#define MULTIPLY_ADD fma_d
 #include "product.inc"
+
+/* two floats as bfloat16, the first in the low half; a NaN of any bits stays one */
+INLINE vu pair_of(vf first, vf second) {
+    vf pair[2] = {select_f((vi)(first == first), first, set_f(NAN)), select_f((vi)(second == second), second, set_f(NAN))};
+    return mixed_bf16(pair);
+}
+INLINE uint32_t one_pair(float first, float second) {
+    vf pair[2] = {set_f(first), set_f(second)};
+    return pair_of(pair[0], pair[1])[0];
+}
+
+/* n rows as pairs of rows that follow each other, the last one with zeros where n is odd */
+static void pair_rows(const float *x, Py_ssize_t x_step, Py_ssize_t n, Py_ssize_t n_columns, uint32_t *to,
+                      Py_ssize_t step) {
+    for (Py_ssize_t i = 0; i < n; i += 2, to += step) {
+        const float *first = x + i * x_step, *second = i + 1 < n ? first + x_step : NULL;
+        Py_ssize_t j = 0;
+        for (; j + W_F <= n_columns; j += W_F) {
+            vu pair = pair_of(load_f32(first + j), second ? load_f32(second + j) : set_f(0));
+            memcpy(to + j, &pair, sizeof pair);
+        }
+        for (; j < n_columns; j++) to[j] = one_pair(first[j], second ? second[j] : 0);
+    }
+}
+
+/* n columns of a row as pairs of columns that follow each other; may be in place */
+static void pair_columns(const float *x, Py_ssize_t n, uint32_t *to) {
+    bf16 *out = (bf16 *)to;
+    Py_ssize_t j = 0;
+    for (; j + W_F <= n; j += W_F) {
+        vf v = load_f32(x + j);
+        store_bf16(out + j, select_f((vi)(v == v), v, set_f(NAN)));
+    }
+    for (; j < n; j += 2) to[j / 2] = one_pair(x[j], j + 1 < n ? x[j + 1] : 0);
+}
+
+/* one step of pairs where the CPU has no instruction for it */
+INLINE vf pair_product(vu a, vu b, vf sum) {
+    return fma_f((vf)(a & 0xffff0000), (vf)(b & 0xffff0000), fma_f((vf)(a << 16), (vf)(b << 16), sum));
+}
+#define T float
+#define R f
+#define S pairs
+#define E uint32_t
+#define PAIRS 1
+#define TARGET
+#define MULTIPLY_ADD pair_product
+#include "product.inc"
+
+#if VEC_BYTES == 64
+#define BF16_DOT __attribute__((target("avx512bf16")))
+INLINE BF16_DOT vf dot_product(vu a, vu b, vf sum) {
+    return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+}
+#define T float
+#define R f
+#define S dots
+#define E uint32_t
+#define PAIRS 1
+#define TARGET BF16_DOT
+#define MULTIPLY_ADD dot_product
+#include "product.inc"
+INLINE int has_dots(void) { return __builtin_cpu_supports("avx512bf16"); }
+#else
+#define logits_ticket_dots logits_ticket_pairs
+#define dfeatures_ticket_dots dfeatures_ticket_pairs
+#define dclassifier_ticket_dots dclassifier_ticket_pairs
+INLINE int has_dots(void) { return 0; }
+#endif
 #endif

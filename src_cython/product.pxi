@@ -1,5 +1,7 @@
 # The three products of a linear layer, its logits and both gradients, cut in tickets for the threads of pool.h.
 
+from libc.stdint cimport uint32_t
+
 cdef extern from "product.h":
     ctypedef struct Matrix "fs_matrix":
         const char *data
@@ -20,9 +22,30 @@ cdef extern from "product.h":
     void dfeatures_ticket_d(void *, Py_ssize_t, void *) noexcept nogil
     void dclassifier_ticket_f(void *, Py_ssize_t, void *) noexcept nogil
     void dclassifier_ticket_d(void *, Py_ssize_t, void *) noexcept nogil
+    void logits_ticket_pairs(void *, Py_ssize_t, void *) noexcept nogil
+    void dfeatures_ticket_pairs(void *, Py_ssize_t, void *) noexcept nogil
+    void dclassifier_ticket_pairs(void *, Py_ssize_t, void *) noexcept nogil
+    void logits_ticket_dots(void *, Py_ssize_t, void *) noexcept nogil
+    void dfeatures_ticket_dots(void *, Py_ssize_t, void *) noexcept nogil
+    void dclassifier_ticket_dots(void *, Py_ssize_t, void *) noexcept nogil
+    void pair_rows(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, uint32_t *, Py_ssize_t) noexcept nogil
+    void pair_columns(const float *, Py_ssize_t, uint32_t *) noexcept nogil
+    bint has_dots() noexcept nogil
     Py_ssize_t TILE_ROWS, TILE_VECTORS, CLASSES_DEEP, CLASSES_WIDE, W_D "W_D"
 
+import numpy as np
+
 from fastsoftmax.dtypes import find
+
+ctypedef void (*Ticket)(void *, Py_ssize_t, void *) noexcept nogil
+
+# By the way they are multiplied: floats, doubles, pairs of bfloat16, the same by an instruction of the CPU.
+cdef Ticket LOGITS[4]
+cdef Ticket DFEATURES[4]
+cdef Ticket DCLASSIFIER[4]
+LOGITS[:] = [logits_ticket_f, logits_ticket_d, logits_ticket_pairs, logits_ticket_dots]
+DFEATURES[:] = [dfeatures_ticket_f, dfeatures_ticket_d, dfeatures_ticket_pairs, dfeatures_ticket_dots]
+DCLASSIFIER[:] = [dclassifier_ticket_f, dclassifier_ticket_d, dclassifier_ticket_pairs, dclassifier_ticket_dots]
 
 cdef double OPERATIONS_PER_THREAD = 1e7  # multiplications: waking a thread takes as long (60 us) as some 4e6 of them
 cdef double OPERATIONS_PER_TICKET = 1e9  # 20 ms at 2 operations a multiply-add and 100 GFLOP/s: signals wait as long
@@ -41,17 +64,24 @@ cdef Matrix matrix_of(cnp.ndarray a, real) except *:
     return m
 
 
+cdef cnp.ndarray aligned(Py_ssize_t n):
+    """Memory for n pairs, from a cache line on."""
+    memory = np.empty(n + 16, np.uint32)
+    return memory[-memory.ctypes.data % 64 // 4:]
+
+
 @cython.final
 cdef class Products:
     """Of a contract.Layer, for blocks of rows and classes. Arrays are kept alive by `layer`; see contract.py."""
     cdef object layer
     cdef Product job
-    cdef int n_threads
+    cdef int n_threads, way
     cdef Py_ssize_t itemsize
 
     def __init__(self, layer, int n_threads):
         self.layer, self.n_threads = layer, n_threads
         self.itemsize = layer.dtype.itemsize
+        self.way = 1 if self.itemsize == 8 else 0 if not layer.pairs else 3 if has_dots() else 2
         self.job.classifier = matrix_of(layer.classifier, layer.dtype.real)
         self.job.n_features = layer.classifier.shape[1]
 
@@ -73,8 +103,8 @@ cdef class Products:
         cdef Product job = self.block(features, logits, n_rows, class0, class1, False)
         cdef Py_ssize_t panel = TILE_VECTORS * W_D * 8 // self.itemsize
         job.step = self.share(&job, job.n_classes, panel, 8 * panel)
-        self.run(&job, logits_ticket_f if self.itemsize == 4 else logits_ticket_d, wholes(job.n_classes, job.step),
-                 (panel + 16) * job.n_features)
+        pairs = self.paired(&job, False)
+        self.run(&job, LOGITS[self.way], wholes(job.n_classes, job.step), (panel + 32) * (job.n_features + 1))
 
     def dfeatures(self, dlogits, dfeatures, n_rows, class0, class1, first):
         cdef Product job = self.block(dfeatures, dlogits, n_rows, class0, class1, first)
@@ -86,8 +116,9 @@ cdef class Products:
         column_tickets = max(1, wholes(job.n_features, job.column_step))
         row_tickets = max(1, min(job.n_rows // TILE_ROWS, self.n_threads // column_tickets))
         job.step = wholes(job.n_rows, row_tickets * TILE_ROWS) * TILE_ROWS
-        self.run(&job, dfeatures_ticket_f if self.itemsize == 4 else dfeatures_ticket_d,
-                 column_tickets * wholes(job.n_rows, job.step), CLASSES_DEEP * panel)
+        self.run(&job, DFEATURES[self.way],
+                 column_tickets * wholes(job.n_rows, job.step),
+                 CLASSES_DEEP * (panel if self.way < 2 else 2 * panel + job.n_rows))
 
     def dclassifier(self, dlogits, features, n_rows, dclassifier, dbias, first):
         n_classes = len(dbias if dclassifier is None else dclassifier)
@@ -95,9 +126,26 @@ cdef class Products:
         job.dbias = data(dbias)
         if dclassifier is not None:
             job.dclassifier = matrix_of(dclassifier, self.layer.dtype.real)
+        pairs = self.paired(&job, True)
         job.step = self.share(&job, job.n_classes, CLASSES_WIDE, 16 * CLASSES_WIDE)
-        self.run(&job, dclassifier_ticket_f if self.itemsize == 4 else dclassifier_ticket_d,
+        self.run(&job, DCLASSIFIER[self.way],
                  wholes(job.n_classes, job.step), CLASSES_WIDE * job.n_rows)
+
+    cdef cnp.ndarray paired(self, Product *job, bint rows):
+        """The features as pairs of rows or of columns, where they are multiplied so, in the job's place for them."""
+        cdef const float *x = <const float *>job.features
+        cdef Py_ssize_t i
+        if self.way < 2:
+            return None
+        cdef cnp.ndarray pairs = aligned(job.n_rows * job.features_step // 2)
+        cdef uint32_t *to = <uint32_t *>cnp.PyArray_DATA(pairs)
+        if rows:
+            pair_rows(x, job.features_step, job.n_given, job.features_step, to, job.features_step)
+        else:
+            for i in range(job.n_rows):
+                pair_columns(x + i * job.features_step, job.features_step, to + i * job.features_step // 2)
+        job.features = to
+        return pairs
 
     cdef double operations(self, const Product *job):
         return <double>job.n_rows * job.n_features * job.n_classes
@@ -108,7 +156,7 @@ cdef class Products:
                                       <Py_ssize_t>(self.operations(job) / OPERATIONS_PER_TICKET))
         return max(unit, min(most, n // tickets) // unit * unit)
 
-    cdef int run(self, Product *job, void (*ticket)(void *, Py_ssize_t, void *) noexcept nogil, Py_ssize_t n_tickets,
+    cdef int run(self, Product *job, Ticket ticket, Py_ssize_t n_tickets,
                  Py_ssize_t room) except -1:
         cdef Work work
         cdef int n_threads = max(1, min(self.n_threads, <int>min(self.operations(job) / OPERATIONS_PER_THREAD, 1024.)))

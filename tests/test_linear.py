@@ -251,7 +251,7 @@ def test_the_workspace_changes_no_row(backend):
 def test_gradients_of_many_blocks_are_rounded_once(backend, grad_dtype):
     arrays = inputs(300, 33, 3000)
     features, classifier, bias, labels = arrays
-    got = fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias, max_workspace_bytes=700_000,
+    got = fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias, max_workspace_bytes=1_000_000,
                                            grad_dtype=grad_dtype)
     bound = 2.0**-9 if grad_dtype == ml_dtypes.bfloat16 else 1e-5
     for gradient, value in zip(got[1:4], right(*arrays)[1:], strict=True):
@@ -369,3 +369,33 @@ def test_the_least_workspace_works():
     fs.linear_cross_entropy(features, classifier, labels, max_workspace_bytes=least)
     with pytest.raises(ValueError):
         fs.linear_cross_entropy(features, classifier, labels, max_workspace_bytes=least - 1)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+def test_factors_in_bfloat16(backend, dtype, size):
+    features, classifier, bias, labels = inputs(*size, dtype)
+    got = fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias, compute_dtype="bfloat16")
+    rounded = (features.astype(ml_dtypes.bfloat16), classifier.astype(ml_dtypes.bfloat16))
+    exact = right(*rounded, bias, labels) if backend == "cython" else right(features, classifier, bias, labels)
+    assert abs(got.loss - float(exact[0])) < 2e-5 * (1 + abs(float(exact[0])))
+    for gradient, value in zip(got[1:4], exact[1:], strict=True):
+        if np.any(value):
+            assert distance(gradient, value) < 0.01
+    exact_products = fs.linear_cross_entropy_and_grad(*rounded, labels, bias=bias)
+    if backend == "cython":
+        assert exact_products.loss == got.loss
+    wide = fs.linear_cross_entropy_and_grad(*rounded, labels, bias=bias, compute_dtype="float32", grad_dtype=np.float32)
+    assert wide.loss == pytest.approx(exact_products.loss, rel=1e-5, abs=1e-6)
+
+
+def test_nan_of_any_bits_stays_one_in_bfloat16():
+    features, classifier, _, labels = inputs(8, 40, 70)
+    features.view(np.uint32)[3, 7] = classifier.view(np.uint32)[9, 33] = 0x7FFFFFFF
+    with fs.use_backend("cython"):
+        got = fs.linear_cross_entropy(features, classifier, labels, compute_dtype="bfloat16", reduction="none")
+    assert np.isnan(got[np.arange(8) != 1]).all()
+    with pytest.raises(ValueError, match="compute_dtype is 'int8'"):
+        fs.linear_cross_entropy(features, classifier, labels, compute_dtype="int8")
+    with pytest.raises(ValueError, match="float64 arrays"):
+        fs.linear_cross_entropy(features.astype(float), classifier, labels, compute_dtype="bfloat16")

@@ -30,13 +30,15 @@ class LinearProblem(NamedTuple):
     rows: tuple[dtypes.Dtype, ...] = ()  # their dtypes
     out: tuple[Array | None, ...] = (None, None, None)
     accumulate: bool = False
+    pairs: bool = False  # whether factors are rounded to bfloat16, where the backend can multiply these
     optimizer: Any = None  # steps classifier and bias, which are then `parameters`, as soon as their gradients are complete
     parameters: tuple[Array | None, Array | None] = (None, None)
 
 
 def linear_cross_entropy(features: object, classifier: object, labels: object, bias: object, options: dict[str, Any], *,
                          shift: Any = 0, max_workspace_bytes: Any, wrt: object = (), dlosses: object = None,
-                         out: object = None, accumulate: Any = False, grad_dtype: object = None) -> LinearProblem:
+                         out: object = None, accumulate: Any = False, grad_dtype: object = None,
+                         compute_dtype: object = None) -> LinearProblem:
     """Arguments of linear_cross_entropy, with gradients where `wrt` names some."""
     x, w = _matrix(features, "features"), _matrix(classifier, "classifier")
     if w.ndim != 2:
@@ -71,16 +73,17 @@ def linear_cross_entropy(features: object, classifier: object, labels: object, b
     if shift:
         x = x[..., :-shift, :]
     bias_real = None if b is None else np.ascontiguousarray(b, dtype=real)
-    return LinearProblem(loss, x, w, bias_real, workspace, names, shift, shapes, rows, targets, bool(accumulate))
+    pairs = _pairs(compute_dtype, row, (x, w))
+    return LinearProblem(loss, x, w, bias_real, workspace, names, shift, shapes, rows, targets, bool(accumulate), pairs)
 
 
 def linear_step(features: object, classifier: Any, labels: object, bias: Any, options: dict[str, Any], *, optimizer: Any,
-                shift: Any, max_workspace_bytes: Any, dlosses: object) -> LinearProblem:
+                shift: Any, max_workspace_bytes: Any, dlosses: object, compute_dtype: object) -> LinearProblem:
     """Arguments of linear_cross_entropy_step: classifier and bias are written to, so they must be arrays already."""
     if not all(callable(getattr(optimizer, name, None)) for name in ("start", "step_part")):
         raise TypeError(f"optimizer must be one of fastsoftmax.optim, not {type(optimizer).__name__}")
     problem = linear_cross_entropy(features, classifier, labels, bias, options, shift=shift, wrt=GRADIENTS,
-                                   max_workspace_bytes=max_workspace_bytes, dlosses=dlosses)
+                                   max_workspace_bytes=max_workspace_bytes, dlosses=dlosses, compute_dtype=compute_dtype)
     inputs = {"features": features, "labels": labels, "dlosses": dlosses, "class_weight": options["class_weight"],
               "sample_weight": options["sample_weight"], "classifier": classifier}
     for name, a in (("classifier", classifier), ("bias", bias)):
@@ -164,6 +167,18 @@ def _shifted(value: object, name: str, lead: Shape, shift: int) -> Any:
     if a.shape != lead:
         raise ValueError(f"{name} has shape {a.shape}, but must have {lead}, that of features without their last axis")
     return a[..., shift:]
+
+
+def _pairs(compute_dtype: object, row: dtypes.Dtype, arrays: tuple[Array, Array]) -> bool:
+    """Whether factors are rounded to bfloat16: where that is asked for, or all of them are."""
+    if compute_dtype is None:
+        return all(dtypes.find(a.dtype) is dtypes.BF16 for a in arrays)
+    name = getattr(compute_dtype, "name", getattr(compute_dtype, "__name__", compute_dtype))
+    if name not in ("bfloat16", "float32"):
+        raise ValueError(f"compute_dtype is {compute_dtype!r}; allowed are 'bfloat16', 'float32' and None")
+    if row is dtypes.F64:
+        raise ValueError(f"compute_dtype is {name!r}, but there are float64 arrays, which are computed with as such")
+    return bool(name == "bfloat16")
 
 
 def _gradient_rows(grad_dtype: object, arrays: tuple[Array, ...]) -> tuple[dtypes.Dtype, ...]:

@@ -21,7 +21,7 @@ def execute(problem):
         return results
     if problem.optimizer is not None:
         steps.start(problem)
-    layer = Layer(problem.loss.dtype, problem.classifier, problem.bias)
+    layer = Layer(problem.loss.dtype, problem.classifier, problem.bias, problem.pairs)
     products = backends.load(p.backend).products(layer, p.n_threads)
     (by_classes if p.order == "classes" else by_rows).fill(problem, results, products)
     return results

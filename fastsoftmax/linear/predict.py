@@ -49,7 +49,7 @@ def _blocks(problem, wants_lse=True):
     p = make_plan(problem, n_rows)
     if n_rows == 0:
         return
-    layer = Layer(problem.loss.dtype, problem.classifier, problem.bias)
+    layer = Layer(problem.loss.dtype, problem.classifier, problem.bias, problem.pairs)
     products = backends.load(p.backend).products(layer, p.n_threads)
     blocks = Blocks(problem, p)
     for start in range(0, n_rows, p.block_rows):
