@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from . import check
 from . import typing as t
 from .api import quiet, reduced
-from .linear import execute, predict
+from .linear import execute, planned, predict
 from .optim import Optimizer
-from .plan import WORKSPACE_BYTES
+from .plan import WORKSPACE_BYTES, LinearPlan
 from .typing import Labels, LossT, Number, Reduced, Rows
 
 
@@ -107,6 +107,23 @@ def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, la
     loss = reduced(problem.loss, filled.losses)
     dfeatures, dclassifier, dbias = filled.gradients
     return LinearCrossEntropyGrad(loss, dfeatures, dclassifier, dbias, filled.lse.reshape(problem.loss.lead)[()])
+
+
+def linear_plan(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, bias: ArrayLike | None = None,
+                ignore_index: SupportsIndex | None = -100, wrt: Sequence[t.Gradient] = check.GRADIENTS,
+                grad_dtype: DTypeLike | None = None, compute_dtype: t.ComputeDtype | None = None,
+                optimizer: Optimizer | None = None,
+                max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES) -> LinearPlan:
+    """How these would be computed: blocks, workspace, whether logits are computed twice. `print` it.
+
+    wrt  () for linear_cross_entropy, else gradients of linear_cross_entropy_and_grad; optimizer: of linear_cross_entropy_step
+    """
+    options = dict(class_weight=None, sample_weight=None, ignore_index=ignore_index, reduction="mean", label_smoothing=0.0,
+                   z_loss=0.0, softcap=None, temperature=1.0, axis=-1, empty="nan")
+    problem = check.linear_cross_entropy(features, classifier, labels, bias, options, wrt=wrt, grad_dtype=grad_dtype,
+                                         max_workspace_bytes=max_workspace_bytes, compute_dtype=compute_dtype)
+    plan: LinearPlan = planned(problem._replace(optimizer=optimizer))
+    return plan
 
 
 class LinearCrossEntropyStep(NamedTuple, Generic[LossT]):

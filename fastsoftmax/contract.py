@@ -130,6 +130,7 @@ class Layer(NamedTuple):
 TILE_ROWS = 6  # rows that a product computes together
 PANEL_BYTES = 256  # columns, likewise
 CLASSES_DEEP = 128  # terms of a sum over classes that are added up at a time
+PANELS_WIDE = 4  # panels of these that are copied together
 CLASSES_WIDE = 48  # whose gradients are computed at a time
 
 

@@ -11,6 +11,7 @@ from .contract import (
     KEPT_BYTES,
     LOGITS_PER_ROW,
     PANEL_BYTES,
+    PANELS_WIDE,
     PARTS,
     STREAMED_BYTES,
     TILE_ROWS,
@@ -108,6 +109,7 @@ class LinearPlan(NamedTuple):
     block_classes: int
     features_step: int  # elements from one row of a block of features, or of their gradient, to the next
     logits_step: int
+    copies_classes: bool  # whether the classifier is copied, some classes at a time, to be computed with: never all of it
     workspace_bytes: int
     least_workspace_bytes: int  # in this order
 
@@ -133,7 +135,7 @@ def _by_rows(problem, n_rows, name, n_threads):
         room += min(BLOCK, n_classes) * (n_features + 1) * itemsize
     rows, least = _rows_that_fit(problem, n_rows, row_bytes, room)
     return LinearPlan(name, problem.loss.dtype.name, n_rows, n_features, n_classes, n_threads, "rows", rows, n_classes,
-                      features_step, logits_step, rows * row_bytes + room, least)
+                      features_step, logits_step, _copies_classes(problem), rows * row_bytes + room, least)
 
 
 def _by_classes(problem, n_rows, name, n_threads):
@@ -146,7 +148,12 @@ def _by_classes(problem, n_rows, name, n_threads):
     room = n_threads * _room_bytes(n_features, itemsize) + n_rows * known + classes * (n_features + 1) * itemsize
     rows, least = _rows_that_fit(problem, n_rows, row_bytes, room)
     return LinearPlan(name, problem.loss.dtype.name, n_rows, n_features, n_classes, n_threads, "classes", rows, classes,
-                      features_step, logits_step, rows * row_bytes + room, least)
+                      features_step, logits_step, _copies_classes(problem), rows * row_bytes + room, least)
+
+
+def _copies_classes(problem):
+    a = problem.classifier
+    return problem.pairs or a.dtype != problem.loss.dtype.real or (a.shape[1] > 1 and a.strides[1] != a.itemsize)
 
 
 def _rows_that_fit(problem, n_rows, row_bytes, room):
@@ -172,4 +179,4 @@ def _row_bytes(problem, features_step, logits_step, n_threads):
 
 def _room_bytes(n_features, itemsize):
     """Memory of one thread in a product beside that: a panel of classes, turned, and some of them as they are read."""
-    return (PANEL_BYTES + 32 * itemsize) * max(n_features + 1, 2 * CLASSES_DEEP) + 2 * LINE_BYTES
+    return max((PANEL_BYTES + 32 * itemsize) * (n_features + 1), CLASSES_DEEP * PANELS_WIDE * PANEL_BYTES) + 2 * LINE_BYTES

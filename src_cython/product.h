@@ -33,8 +33,12 @@ typedef struct {
 #define TILE_VECTORS 2
 #endif
 #define PANEL_LINES (TILE_VECTORS * VEC_BYTES / LINE)
+#define FEW_ROWS 2                     /* of a tile that has no more: computing all of it would cost what memory does */
+#define ROWS_AHEAD 8                   /* classes, that are fetched before they are copied; an even number */
+#define PANELS_WIDE 4                  /* panels copied together: 1 KB of a class lies in memory in order */
 #define CLASSES_DEEP 128               /* terms of a sum over classes in one accumulator: a panel stays in the L1 cache */
-#define FETCHED (CLASSES_DEEP / 4)     /* lines, while a product of so many classes is computed */
+#define FETCHES 4                      /* products, that fetch a line of each of so many classes */
+#define FETCHED (CLASSES_DEEP / FETCHES) /* lines, while a product of so many classes is computed */
 #define DEEP_LINES (CLASSES_DEEP * (int)sizeof(T) / LINE)
 #define CLASSES_WIDE 48                /* whose gradients are read with the same features */
 #define WIDE_LINES (CLASSES_WIDE * (int)sizeof(T) / LINE)

@@ -31,7 +31,7 @@ cdef extern from "product.h":
     void pair_rows(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, uint32_t *, Py_ssize_t) noexcept nogil
     void pair_columns(const float *, Py_ssize_t, uint32_t *) noexcept nogil
     bint has_dots() noexcept nogil
-    Py_ssize_t TILE_ROWS, TILE_VECTORS, CLASSES_DEEP, CLASSES_WIDE, W_D "W_D"
+    Py_ssize_t TILE_ROWS, TILE_VECTORS, CLASSES_DEEP, CLASSES_WIDE, PANELS_WIDE, W_D "W_D"
 
 import numpy as np
 
@@ -118,7 +118,7 @@ cdef class Products:
         job.step = wholes(job.n_rows, row_tickets * TILE_ROWS) * TILE_ROWS
         self.run(&job, DFEATURES[self.way],
                  column_tickets * wholes(job.n_rows, job.step),
-                 CLASSES_DEEP * (panel if self.way < 2 else 2 * panel + job.n_rows))
+                 CLASSES_DEEP * (PANELS_WIDE * panel + (job.n_rows if self.way >= 2 else 0)))
 
     def dclassifier(self, dlogits, features, n_rows, dclassifier, dbias, first):
         n_classes = len(dbias if dclassifier is None else dclassifier)
