@@ -26,6 +26,7 @@ from .api_linear import TopK as TopK
 from .api_linear import linear_cross_entropy as linear_cross_entropy
 from .api_linear import linear_cross_entropy_and_grad as linear_cross_entropy_and_grad
 from .api_linear import linear_cross_entropy_step as linear_cross_entropy_step
+from .api_linear import linear_plan as linear_plan
 from .api_linear import linear_sample as linear_sample
 from .api_linear import linear_target_log_prob as linear_target_log_prob
 from .api_linear import linear_topk as linear_topk

@@ -116,7 +116,8 @@ def linear_plan(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, b
                 max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES) -> LinearPlan:
     """How these would be computed: blocks, workspace, whether logits are computed twice. `print` it.
 
-    wrt  () for linear_cross_entropy, else gradients of linear_cross_entropy_and_grad; optimizer: of linear_cross_entropy_step
+    wrt        () for linear_cross_entropy, else gradients of linear_cross_entropy_and_grad
+    optimizer  of linear_cross_entropy_step
     """
     options = dict(class_weight=None, sample_weight=None, ignore_index=ignore_index, reduction="mean", label_smoothing=0.0,
                    z_loss=0.0, softcap=None, temperature=1.0, axis=-1, empty="nan")

@@ -48,6 +48,7 @@ DFEATURES[:] = [dfeatures_ticket_f, dfeatures_ticket_d, dfeatures_ticket_pairs, 
 DCLASSIFIER[:] = [dclassifier_ticket_f, dclassifier_ticket_d, dclassifier_ticket_pairs, dclassifier_ticket_dots]
 
 cdef double OPERATIONS_PER_THREAD = 1e7  # multiplications: waking a thread takes as long (60 us) as some 4e6 of them
+cdef Py_ssize_t ROWS_READ = 16  # more rows would take as long as turning or copying the classifier
 cdef double OPERATIONS_PER_TICKET = 1e9  # 20 ms at 2 operations a multiply-add and 100 GFLOP/s: signals wait as long
 
 
@@ -148,7 +149,8 @@ cdef class Products:
         return pairs
 
     cdef double operations(self, const Product *job):
-        return <double>job.n_rows * job.n_features * job.n_classes
+        """Multiply-adds, and what it costs to read the classifier, in the same unit."""
+        return <double>(job.n_rows + ROWS_READ) * job.n_features * job.n_classes
 
     cdef Py_ssize_t share(self, const Product *job, Py_ssize_t n, Py_ssize_t unit, Py_ssize_t most):
         """Of n, how many are one ticket: whole units, enough tickets for all threads, none too long."""

@@ -399,3 +399,17 @@ def test_nan_of_any_bits_stays_one_in_bfloat16():
         fs.linear_cross_entropy(features, classifier, labels, compute_dtype="int8")
     with pytest.raises(ValueError, match="float64 arrays"):
         fs.linear_cross_entropy(features.astype(float), classifier, labels, compute_dtype="bfloat16")
+
+
+def test_the_plan_says_how_it_is_computed():
+    features, classifier, bias, labels = inputs(300, 33, 3000)
+    with fs.use_backend("cython"):
+        plain = fs.linear_plan(features, classifier, labels, bias=bias)
+        assert (plain.order, plain.n_rows, plain.block_rows, plain.copies_classes) == ("rows", 299, 300, False)
+        small = fs.linear_plan(features, classifier, labels, max_workspace_bytes=1_000_000)
+        assert small.order == "rows" and small.block_rows < 100 and small.workspace_bytes <= 1_000_000
+        for changes in ({"grad_dtype": "float16"}, {"optimizer": fs.optim.SGD()}):
+            assert fs.linear_plan(features, classifier, labels, max_workspace_bytes=1_000_000, **changes).order == "classes"
+        assert fs.linear_plan(features, classifier.astype(np.float16), labels).copies_classes
+        assert fs.linear_plan(features, np.asfortranarray(classifier), labels, wrt=()).copies_classes
+    assert "block_rows=" in repr(plain)

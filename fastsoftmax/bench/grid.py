@@ -31,7 +31,7 @@ def run(grid, rivals, *, rounds, seed, tell=lambda text: None, toy=False):
         for n_classes in classes:
             for n_rows in rows:
                 case = Case(f"{n_rows:,} x {n_classes:,} {dtype}", n_rows, n_classes, dtype)
-                reason = _no_room(case)
+                reason = no_room(case)
                 if reason:
                     grid["left_out"].append(f"{case.describe()}: {reason}")
                     continue
@@ -83,7 +83,7 @@ def describe(grid):
             f"{worst['dtype']}, where {worst['rival']} takes {worst['ratio']:.2f} times as long as we do.")
 
 
-def _no_room(case):
+def no_room(case):
     """Why a case does not fit into the memory that is free now, or None."""
     try:
         with open("/proc/meminfo") as info:

@@ -34,7 +34,7 @@ def _status_bytes(field):
     raise OSError(f"/proc/self/status has no {field}")
 
 
-def _now_and_reset():
+def now_and_reset():
     """Resident bytes now; the peak starts afresh where the kernel allows."""
     try:
         with open("/proc/self/clear_refs", "w") as clear:
@@ -47,7 +47,7 @@ def _now_and_reset():
         return _ru_maxrss()
 
 
-def _peak():
+def peak_now():
     try:
         return _status_bytes("VmHWM")
     except OSError:
@@ -66,10 +66,10 @@ def _extra(rival, case, operation):
     call = Call(rival, inputs)
     call.result()  # compilation, threads and imports are not the call's memory
     call.refresh()
-    before = _now_and_reset()
+    before = now_and_reset()
     with call.context():
         result = call.run()  # stays alive: a table of its own counts
-    peak = _peak()
+    peak = peak_now()
     own = [i for i in (inputs.x, inputs.out) if i is not None]
     table = result[1] if operation.out else None
     fresh = table is not None and not any(np.may_share_memory(call.unwrap(table), i) for i in own)

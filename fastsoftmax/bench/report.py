@@ -78,9 +78,9 @@ def _summary_table(case):
     rows = []
     for o in operations:
         found = {e["label"]: e for e in o["entries"]}
-        cells = [_number(found.get(label), key, form) for label in ours
-                 for key, form in (("ms", _digits), ("percent", "{:.0f}".format))]
-        cells += [_number(found.get(label), "ratio", "{:.1f}x".format) for label in others]
+        cells = [number(found.get(label), key, form) for label in ours
+                 for key, form in (("ms", digits), ("percent", "{:.0f}".format))]
+        cells += [number(found.get(label), "ratio", "{:.1f}x".format) for label in others]
         rows.append([o["label"], *cells])
     return table_markdown(header, rows)
 
@@ -89,11 +89,11 @@ def operation_rows(operation):
     """(header, rows), all text, of one operation's table."""
     header = [operation["label"], "ms", "min ms", "spread", "GB/s", "% of ceiling", "times ours", "extra MB", "max ulp",
               "error"]
-    columns = (("ms", _digits), ("min_ms", _digits), ("spread", "{:.0%}".format), ("gb_per_s", "{:.2f}".format),
+    columns = (("ms", digits), ("min_ms", digits), ("spread", "{:.0%}".format), ("gb_per_s", "{:.2f}".format),
                ("percent", "{:.0f}".format), ("ratio", "{:.2f}".format),
                ("extra_bytes", lambda value: f"{value / MB:.1f}"), ("max_ulp", "{:.2g}".format),
                ("relative_error", "{:.1e}".format))
-    return header, [[e["label"], *(_number(e, key, form) for key, form in columns)] for e in operation["entries"]]
+    return header, [[e["label"], *(number(e, key, form) for key, form in columns)] for e in operation["entries"]]
 
 
 def operation_markdown(operation):
@@ -109,7 +109,7 @@ def notes(operation):
         lines.append(f"Absent: {absent}.")
     ceiling = operation["ceiling"]
     if ceiling:
-        lines.append(f"Ceiling ({' + '.join(ceiling['passes'])}, {ceiling['how']}): {_digits(ceiling['ms'])} ms, "
+        lines.append(f"Ceiling ({' + '.join(ceiling['passes'])}, {ceiling['how']}): {digits(ceiling['ms'])} ms, "
                      f"{ceiling['gb_per_s']:.1f} GB/s, spread {ceiling['spread']:.0%}; {operation['rounds']} "
                      "interleaved rounds.")
     warning = rounds.distrust(operation["rounds"], {"": operation["noisy"]})
@@ -138,7 +138,7 @@ def grid_markdown(cells):
     for cell in cells["cells"]:
         found[cell["dtype"], cell["label"], cell["n_rows"], cell["n_classes"]] = cell
     for dtype, label in dict.fromkeys(key[:2] for key in found):
-        rows = [[f"{n_rows:,}", *(_number(found.get((dtype, label, n_rows, n)), "ratio", "{:.2f}".format)
+        rows = [[f"{n_rows:,}", *(number(found.get((dtype, label, n_rows, n)), "ratio", "{:.2f}".format)
                                   for n in cells["classes"])] for n_rows in cells["rows"]]
         parts.append(table_markdown([f"{dtype}, {label}: rows, classes", *(f"{n:,}" for n in cells["classes"])], rows))
     parts += [f"Left out: {text}." for text in cells["left_out"]]
@@ -152,11 +152,11 @@ def table_markdown(header, rows):
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _number(entry, key, form):
+def number(entry, key, form):
     value = None if entry is None else entry.get(key)
     return "-" if value is None else form(value)
 
 
-def _digits(ms):
+def digits(ms):
     """Milliseconds with three figures, down to nanoseconds."""
     return f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}" if ms >= 1 else f"{ms:.3g}"

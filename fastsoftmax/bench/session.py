@@ -73,7 +73,7 @@ def progress(stop, title, total=None):
         yield tell
 
 
-class _Stop:
+class Stop:
     """Remembers Ctrl-C: a KeyboardInterrupt that lands in a callback or destructor would otherwise be lost."""
 
     requested = deferred = False
@@ -88,10 +88,20 @@ class _Stop:
         if self.requested and not self.deferred:
             raise KeyboardInterrupt
 
+    @contextlib.contextmanager
+    def whole(self):
+        """What Ctrl-C must not cut in half: it waits until the block is done."""
+        self.deferred = True
+        try:
+            yield
+        finally:
+            self.deferred = False
+        self.check()
+
 
 @contextlib.contextmanager
 def _ctrl_c():
-    stop = _Stop()
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may set handlers, and only it is interrupted
         return

@@ -27,6 +27,12 @@ def execute(problem):
     return results
 
 
+def planned(problem):
+    """The plan that execute would follow, without a computation."""
+    rows = _rows_that_count(problem.loss)
+    return make_plan(problem, math.prod(problem.loss.lead) if rows is None else len(rows))
+
+
 def _rows_that_count(loss):
     """Indices of the rows that are neither ignored nor of weight 0; None for all."""
     counts = loss.labels != loss.ignore_index
@@ -35,4 +41,4 @@ def _rows_that_count(loss):
     return None if counts.all() else np.flatnonzero(counts)
 
 
-__all__ = ["Results", "execute"]
+__all__ = ["Results", "execute", "planned"]
