@@ -10,13 +10,14 @@ from ..bench import session
 NEEDED = ("matplotlib", "rich", "tqdm")
 RIVALS = "one-hot,indices,scipy"  # beside ours
 OPERATIONS = ("loss", "gradient-in-place")
-BATCH = 256  # words per training step
+CHECKS = 8  # looks at the held-out words in the course of the training
 SWEEP_ROUNDS = 3  # of the curves against the number of classes: the training needs the time
 
 
 def run(options):
     """The demo with the options of `fastsoftmax demo` -> exit status; a report in options.output, come what may."""
-    from . import corpus, report
+    from ..train import corpus
+    from . import report
 
     session.need(NEEDED, "demo")
     corpus.check(options.corpus)
@@ -33,7 +34,8 @@ def run(options):
 
 def _steps(results, options, stop):
     from ..bench import ceilings
-    from . import corpus, report, train
+    from ..train import corpus, loop
+    from . import report
 
     start = time.perf_counter()
     _title("1. Configuration")
@@ -54,7 +56,8 @@ def _steps(results, options, stop):
         words = corpus.load(options.corpus, options.vocabulary)
     stop.check()
     print(f"{words.name}: {len(words.train):,} words to train on, {len(words.vocabulary):,} classes", flush=True)
-    train.run(training, words, seconds=options.seconds, batch=BATCH, seed=options.seed, check=stop.check)
+    run = loop.Run(words, loop.Settings(seed=options.seed), training)
+    loop.train(run, seconds=options.seconds, evaluate_every=options.seconds / CHECKS, stop=stop)
     print(report.training_text(training), flush=True)
     results["total_seconds"] = time.perf_counter() - start
 
