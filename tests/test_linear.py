@@ -319,7 +319,7 @@ def test_memory_stays_within_the_workspace(every_backend, name):
     if name not in every_backend:
         pytest.skip(f"{name} does not work here")
     peak = int(child.run(PEAK.format(backend=name)))
-    # BLAS products are made 4,096 classes at a time, 0.5 MB here; NumPy's row kernels take 512 KB a temporary
+    # BLAS products are made 1,024 classes at a time, 128 KB here; NumPy's row kernels take 512 KB a temporary
     assert peak < (8 << 20) + {"cython": 1 << 19, "numba": 2 << 20, "numpy": 6 << 20}[name]
 
 

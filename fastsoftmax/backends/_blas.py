@@ -2,7 +2,7 @@
 
 import numpy as np
 
-STEP = 4096  # classes at a time: what is copied or added up apart stays small
+STEP = 1024  # classes at a time: what is copied or added up apart stays small
 
 
 def products(layer, n_threads):
