@@ -50,7 +50,7 @@ def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Lab
                          labels that lie as the tokens do, (..., n_positions). Losses are (..., n_positions - shift)
     max_workspace_bytes  what may be allocated beside results
     compute_dtype        "bfloat16": factors of matrix products are rounded to it (their products are not), which a CPU
-                         with AVX512-BF16 does at twice the speed; so it is by default where all are bfloat16.
+                         with AVX512-BF16 does twice as many of at a time; so it is by default where all are bfloat16.
                          Products by BLAS (the Numba and NumPy backends) are of float32 all the same
     The other arguments are those of cross_entropy.
 
