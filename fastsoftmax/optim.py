@@ -46,7 +46,7 @@ class Optimizer:
     def step_part(self, name, parameter, gradient, part=slice(None)):
         """Step parameter[part], whose gradient is given; `part` is a slice of the first axis."""
         known = self.state[name]
-        arrays = [a[part] for a in (parameter, *(known[key] for key in self.NAMES))]
+        arrays = [np.atleast_1d(a)[part] for a in (parameter, *(known[key] for key in self.NAMES))]
         width = max(1, gradient.size // max(1, len(gradient)))
         rows = max(1, CHUNK // width)
         slices = [(i, min(i + rows, len(gradient))) for i in range(0, len(gradient), rows)]
@@ -70,7 +70,7 @@ class Optimizer:
         self.start(name, parameter)
         gradient = np.asarray(gradient, _real(parameter))
         check.same_shape(f"the gradient of {name!r}", gradient, parameter.shape)
-        self.step_part(name, np.atleast_1d(parameter), np.atleast_1d(gradient))
+        self.step_part(name, parameter, np.atleast_1d(gradient))
 
     def _change(self, g, n_steps, *state):
         """What is subtracted, for a part whose state is brought up to date; n_steps counts this one."""

@@ -89,7 +89,7 @@ def execute(problem):
     elif staged:
         bad = _run_staged(problem, p, backend, arrays, per_row)
     else:
-        bad = _run(_job(problem, p, *views, *per_row), p, backend, n_rows, inner)
+        bad = _run(_planned_job(problem, p, *views, *per_row), p, backend, n_rows, inner)
     if bad >= 0:  # the label was right when it was checked: another thread has changed it since
         raise check.label_error(problem.labels, bad, problem.lead, p.n_classes, problem.ignore_index)
     return Filled(p, losses, lse, out_shown)
@@ -101,7 +101,8 @@ def fill(problem, logits, out, labels, sample_weight, dlosses, losses, lse):
     backend, n_rows = backends.load(name), len(logits)
     some = problem._replace(first=logits, lead=(n_rows,))
     p = plan.make(some, name, backend, threads.get_num_threads(), 0, False, False, True)
-    return _run(_job(some, p, logits, None, out, labels, sample_weight, dlosses, losses, lse), p, backend, n_rows, 0)
+    job = _planned_job(some, p, logits, None, out, labels, sample_weight, dlosses, losses, lse)
+    return _run(job, p, backend, n_rows, 0)
 
 
 def fill_phase(problem, phase, logits, class0, class1, n_classes, labels, sample_weight, dlosses, losses, lse, states,
@@ -110,9 +111,8 @@ def fill_phase(problem, phase, logits, class0, class1, n_classes, labels, sample
     name = backends.current()
     backend, n_rows, n_threads = backends.load(name), len(logits), threads.get_num_threads()
     n_threads = max(1, min(n_threads, n_rows * (class1 - class0) // backend.LOGITS_PER_THREAD))
-    job = Job(problem.kernel, problem.dtype, logits, None, logits if phase >= WRITE else None, labels, problem.class_weight,
-              sample_weight, dlosses, losses, lse, problem.scale, problem.cap, problem.smoothing, problem.z_loss,
-              problem.grad_scale, problem.ignore_index, states, finals, class0=class0, n_classes=n_classes)
+    job = _job(problem, logits, None, logits if phase >= WRITE else None, labels, sample_weight, dlosses, losses, lse,
+               states=states, finals=finals, class0=class0, n_classes=n_classes)
     blocks = class0 // BLOCK, -(-class1 // BLOCK)
     slices = [(*rows, *blocks, phase) for rows in _cuts(n_rows, 0, -(-n_rows // (4 * n_threads)))]
     return threads.each(backend.bind(job), slices, n_threads)
@@ -140,10 +140,14 @@ def _start(a):
     return a.__array_interface__["data"][0]
 
 
-def _job(problem, p, first, second, out, labels, sample_weight, dlosses, losses, lse):
+def _planned_job(problem, p, *arrays):
+    return _job(problem, *arrays, stream=p.stream, group=p.group, keep_exps=p.keep_exps)
+
+
+def _job(problem, first, second, out, labels, sample_weight, dlosses, losses, lse, **how):
     return Job(problem.kernel, problem.dtype, first, second, out, labels, problem.class_weight, sample_weight,
                dlosses, losses, lse, problem.scale, problem.cap, problem.smoothing, problem.z_loss,
-               problem.grad_scale, problem.ignore_index, stream=p.stream, group=p.group, keep_exps=p.keep_exps)
+               problem.grad_scale, problem.ignore_index, **how)
 
 
 def _cuts(n_rows, inner, step):
@@ -205,7 +209,7 @@ def _run_staged(problem, p, backend, arrays, per_row):
                 s[:count] = a[rows]
         views = [None if s is None else carrier_view(s[:count], row) for s in scratch]
         cut = [None if a is None else a[start:start + count] for a in per_row]
-        bad = _run(_job(problem, p, *views, *cut), p, backend, count, 0)
+        bad = _run(_planned_job(problem, p, *views, *cut), p, backend, count, 0)
         if bad >= 0:
             return start + bad
         if arrays[2] is not None:

@@ -323,6 +323,25 @@ def test_memory_stays_within_the_workspace(every_backend, name):
     assert peak < (8 << 20) + {"cython": 1 << 19, "numba": 2 << 20, "numpy": 6 << 20}[name]
 
 
+NARROW = """
+import tracemalloc
+import ml_dtypes
+import numpy as np
+import fastsoftmax as fs
+fs.set_backend("{backend}")
+x, w = np.ones((6, 64), ml_dtypes.bfloat16), np.ones((60_000, 64), ml_dtypes.bfloat16)
+y, out = np.arange(6), (None, np.empty_like(w), None)
+fs.linear_cross_entropy_and_grad(x, w, y, out=out)
+tracemalloc.start()
+fs.linear_cross_entropy_and_grad(x, w, y, out=out, max_workspace_bytes=6 << 20)
+print(tracemalloc.get_traced_memory()[1])
+"""
+
+
+def test_one_block_needs_no_wide_gradient(backend):
+    assert int(child.run(NARROW.format(backend=backend))) < 10 << 20  # in float32 it would take 15 MB more
+
+
 def test_bad_input():
     features, classifier, bias, labels = inputs(4, 5, 7)
     good = dict(features=features, classifier=classifier, labels=[0, 1, 2, 3], bias=bias)

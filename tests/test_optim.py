@@ -109,6 +109,13 @@ def test_the_gradient_is_never_allocated(every_backend):
     assert int(child.run(PEAK)) < 5 << 20  # the gradient would take 7.7 MB
 
 
+def test_a_parameter_of_one_number():
+    x, sgd = np.array(3.0), optim.SGD(0.1, momentum=0.9)
+    for _ in range(2):
+        sgd.update("x", x, np.array(0.5))
+    assert x == pytest.approx(3 - 0.1 * 0.5 - 0.1 * 0.95)
+
+
 def test_bad_input():
     features, classifier, bias, labels = inputs(4, 5, 7)
     labels = [0, 1, 2, 3]

@@ -309,9 +309,9 @@ def test_generate_prints_words_of_the_text(trained, capsys):
 def test_samples_follow_the_softmax():
     net = model.Model.new(np.array([0.1, 0.2, 0.3, 0.4]), n_embedding=2, n_features=3)
     rng = np.random.default_rng(0)
-    drawn = np.bincount([generate.sample(net, [0, 0, 0], rng) for _ in range(4000)], minlength=4) / 4000
+    drawn = np.bincount([net.sample([0, 0, 0], rng) for _ in range(4000)], minlength=4) / 4000
     np.testing.assert_allclose(drawn, [0.1, 0.2, 0.3, 0.4], atol=0.03)
-    assert {generate.sample(net, [0, 0, 0], rng, 1.0, 2) for _ in range(100)} == {2, 3}
+    assert {net.sample([0, 0, 0], rng, 1.0, 2) for _ in range(100)} == {2, 3}
 
 
 def test_words_are_joined_as_they_are_written(capsys):

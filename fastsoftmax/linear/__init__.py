@@ -4,33 +4,32 @@ import math
 
 import numpy as np
 
-from .. import backends
-from ..contract import Layer
 from . import by_classes, by_rows, steps
-from .results import Results, clear, make_plan, new_results
+from .results import Results, clear, make_plan, make_products, new_results
 
 
 def execute(problem):
     """Allocate results and workspace, then fill them, by rows or by classes as planned -> Results."""
-    rows = _rows_that_count(problem.loss)
-    n_rows = math.prod(problem.loss.lead)
-    p = make_plan(problem, n_rows if rows is None else len(rows))
-    results = new_results(problem, p, n_rows, rows)
+    rows, p = _planned(problem)
+    results = new_results(problem, p, rows)
     if p.n_rows == 0 or p.n_classes == 0:
         clear(problem, results)
         return results
     if problem.optimizer is not None:
         steps.start(problem)
-    layer = Layer(problem.loss.dtype, problem.classifier, problem.bias, problem.pairs)
-    products = backends.load(p.backend).products(layer, p.n_threads)
-    (by_classes if p.order == "classes" else by_rows).fill(problem, results, products)
+    (by_classes if p.order == "classes" else by_rows).fill(problem, results, make_products(problem, p))
     return results
 
 
 def planned(problem):
     """The plan that execute would follow, without a computation."""
+    return _planned(problem)[1]
+
+
+def _planned(problem):
+    """(which rows count, the plan for them)."""
     rows = _rows_that_count(problem.loss)
-    return make_plan(problem, math.prod(problem.loss.lead) if rows is None else len(rows))
+    return rows, make_plan(problem, math.prod(problem.loss.lead) if rows is None else len(rows))
 
 
 def _rows_that_count(loss):

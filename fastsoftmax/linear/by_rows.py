@@ -17,7 +17,7 @@ def fill(problem, results, products):
     if problem.optimizer is not None and not in_tiles:  # several blocks of rows: their sum must be kept
         sums = [None if a is None else np.empty(a.shape, real) for a in problem.parameters]
     else:
-        sums = [_sums(g, real, problem.accumulate) for g in own]
+        sums = [_sums(g, real, problem.accumulate, g is own[0] and p.block_rows >= p.n_rows) for g in own]
     for start in range(0, p.n_rows, p.block_rows):
         stop = min(start + p.block_rows, p.n_rows)
         count, rows = stop - start, chosen(results, start, stop)
@@ -50,9 +50,9 @@ def _step_in_tiles(problem, p, products, blocks):
         steps.step(problem, slice(class0, class1), some)
 
 
-def _sums(gradient, real, accumulate):
-    """Where a gradient is added up: in its own place, or in the dtype of computation, to be rounded once."""
-    if gradient is None or is_real(gradient, real):
+def _sums(gradient, real, accumulate, is_rounded_once):
+    """Where a gradient is added up: in its own place, or, over several blocks of rows, in the dtype of computation."""
+    if gradient is None or is_rounded_once or is_real(gradient, real):
         return gradient
     return gradient.astype(real) if accumulate else np.empty(gradient.shape, real)
 

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from .. import backends, run
-from ..contract import BLOCK, Layer
-from .results import Blocks, make_plan, place
+from .. import run
+from ..contract import BLOCK
+from .results import Blocks, make_plan, make_products, place
 
 
 def target_log_prob(problem, ids):
@@ -49,9 +49,7 @@ def _blocks(problem, wants_lse=True):
     p = make_plan(problem, n_rows)
     if n_rows == 0:
         return
-    layer = Layer(problem.loss.dtype, problem.classifier, problem.bias, problem.pairs)
-    products = backends.load(p.backend).products(layer, p.n_threads)
-    blocks = Blocks(problem, p)
+    products, blocks = make_products(problem, p), Blocks(problem, p)
     for start in range(0, n_rows, p.block_rows):
         rows = slice(start, min(start + p.block_rows, n_rows))
         count = rows.stop - start
@@ -70,42 +68,31 @@ def _z(problem, logits):
 
 
 def _largest(logits, k):
-    """(values, ids) of the k largest of each row, the largest first, the least id first among equals, NaN before all.
-
-    Only what exceeds the k-th of the classes before is looked at: of later blocks that is next to nothing.
-    """
-    n_rows, n_classes = logits.shape
-    k = min(k, n_classes)
-    values = np.empty((n_rows, 0), logits.dtype)
-    ids = np.empty((n_rows, 0), np.int64)
-    for start in range(0, n_classes, BLOCK):
-        block = logits[:, start:start + BLOCK]
-        if start < k:
-            rows = np.arange(n_rows)
-        else:
-            rows = np.flatnonzero(~np.all(block <= values[:, -1:], axis=1))
-        if not len(rows):
-            continue
-        both = np.concatenate([values[rows], block[rows]], axis=1)
-        new = np.broadcast_to(np.arange(start, start + block.shape[1]), (len(rows), block.shape[1]))
-        names = np.concatenate([ids[rows], new], axis=1)
-        order = _first(both, k)
-        if start < k:
-            values, ids = np.take_along_axis(both, order, 1), np.take_along_axis(names, order, 1)
-        else:
-            values[rows], ids[rows] = np.take_along_axis(both, order, 1), np.take_along_axis(names, order, 1)
+    """(values, ids), (n_rows, k), of the largest of each row, in order; among equals the least id first, NaN before all."""
+    values, ids = np.empty((len(logits), k), logits.dtype), np.empty((len(logits), k), np.int64)
+    for i, row in enumerate(logits):
+        ids[i] = _largest_of(row, k)
+        values[i] = row[ids[i]]
     return values, ids
 
 
+def _largest_of(row, k):
+    """Block by block: of later ones next to nothing exceeds the k-th of those before, and only that is looked at."""
+    ids = np.empty(0, np.int64)
+    for start in range(0, len(row), BLOCK):
+        block = row[start:start + BLOCK]
+        at = np.arange(len(block)) if len(ids) < k else np.flatnonzero(~(block <= row[ids[-1]]))
+        if len(at):
+            both = np.concatenate([ids, start + at])
+            ids = both[_first(row[both], k)]
+    return ids
+
+
 def _first(values, k):
-    """Positions of the k largest of each row, in order, the first among equals first, NaN before all."""
-    keys = np.where(np.isnan(values), -np.inf, -values)
-    if np.isnan(values).any() or k >= values.shape[1]:
-        return np.lexsort((keys, ~np.isnan(values)), axis=1)[:, :k]
-    # the k-th by selection; of those equal to it, the first ones: a stable sort of what is not beyond it
-    kth = np.partition(keys, k - 1, axis=1)[:, k - 1:k]
-    order = np.empty((len(values), k), np.int64)
-    for i, row in enumerate(keys):
-        at = np.flatnonzero(row <= kth[i])
-        order[i] = at[np.argsort(row[at], kind="stable")][:k]
-    return order
+    """Positions of the k largest, in order."""
+    is_nan = np.isnan(values)
+    keys = np.where(is_nan, -np.inf, -values)
+    if is_nan.any() or k >= len(values):
+        return np.lexsort((keys, ~is_nan))[:k]
+    at = np.flatnonzero(keys <= np.partition(keys, k - 1)[k - 1])
+    return at[np.argsort(keys[at], kind="stable")[:k]]

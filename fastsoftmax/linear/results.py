@@ -1,10 +1,12 @@
 """[3] What a linear operation leaves, and how a block of it is put in its place."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import backends, check, plan, threads
+from ..contract import Layer
 from ..dtypes import find
 
 
@@ -27,7 +29,13 @@ def make_plan(problem, n_rows):
     return p
 
 
-def new_results(problem, p, n_rows, rows):
+def make_products(problem, p):
+    """The backend's products of the layer."""
+    layer = Layer(problem.loss.dtype, problem.classifier, problem.bias, problem.pairs)
+    return backends.load(p.backend).products(layer, p.n_threads)
+
+
+def new_results(problem, p, rows):
     """Allocated, the gradients where the caller wants them; of rows that do not count they are 0."""
     gradients = tuple(_gradient(problem, i) if i == 0 or problem.optimizer is None else None for i in range(3))
     dfeatures = gradients[0]
@@ -36,6 +44,7 @@ def new_results(problem, p, n_rows, rows):
             dfeatures[...] = 0
         elif problem.shift:
             dfeatures[..., -problem.shift:, :] = 0
+    n_rows = math.prod(problem.loss.lead)
     return Results(p, np.zeros(n_rows), np.zeros(n_rows), gradients, rows)
 
 

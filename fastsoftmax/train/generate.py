@@ -2,8 +2,6 @@
 
 import numpy as np
 
-import fastsoftmax as fs
-
 from . import checkpoint
 from .corpus import END, WORD
 
@@ -23,21 +21,11 @@ def run(options):
     for word in start:
         written.add(word)
     for _ in range(options.words):
-        k = sample(found.model, indices[-found.model.n_previous:], rng, options.temperature, options.top_k)
+        k = found.model.sample(indices[-found.model.n_previous:], rng, options.temperature, options.top_k or 0)
         indices.append(k)
         written.add(vocabulary.decode(k))
     print(flush=True)
     return 0
-
-
-def sample(model, context, rng, temperature=1.0, top_k=None):
-    """One class after one context, drawn from the softmax of its logits; from the top_k likeliest if given."""
-    logits = model.logits(context)
-    if top_k and top_k < len(logits):
-        logits[np.argpartition(logits, -top_k)[:-top_k]] = -np.inf
-    sums = np.cumsum(fs.softmax(logits, temperature=temperature), dtype=np.float64)
-    drawn = min(rng.random() * sums[-1], np.nextafter(sums[-1], 0))  # a product may be rounded up
-    return int(np.searchsorted(sums, drawn, side="right"))
 
 
 class Writer:

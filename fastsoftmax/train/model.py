@@ -67,15 +67,16 @@ class Model:
         return fs.linear_cross_entropy(self.features(contexts), self.classifier, labels, bias=self.bias,
                                        reduction="none", max_workspace_bytes=WORKSPACE_BYTES)
 
-    def logits(self, context):
-        """(n_classes,) for one context (n_previous,): the one place where a row of logits exists."""
-        return self.classifier @ self.features(np.asarray(context)[None])[0] + self.bias
-
     def predict(self, context, k=5):
-        """The k likeliest next classes after one context: (indices, probabilities)."""
-        probs = fs.softmax(self.logits(context))
-        best = np.argsort(probs)[::-1][:k]
-        return best, probs[best]
+        """The k likeliest next classes after one context (n_previous,): (indices, probabilities)."""
+        k = min(k, len(self.bias))
+        log_probs, ids = fs.linear_topk(self.features(np.asarray(context)[None]), self.classifier, k, bias=self.bias)
+        return ids[0], np.exp(log_probs[0])
+
+    def sample(self, context, rng, temperature=1.0, top_k=0):
+        """One class after one context, drawn from its softmax; from the top_k likeliest unless that is 0."""
+        return int(fs.linear_sample(self.features(np.asarray(context)[None]), self.classifier, rng, bias=self.bias,
+                                    temperature=temperature, top_k=min(top_k, len(self.bias)))[0])
 
 
 def product(a, b):
