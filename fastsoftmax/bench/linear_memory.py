@@ -9,18 +9,16 @@ from dataclasses import astuple
 import numpy as np
 
 from .linear_rivals import GRADIENTS, Inputs, Size, contenders
-from .memory import now_and_reset, peak_now
+from .memory import EXACT, now_and_reset, peak_now
 from .rivals import Call
 
 
 def measure(rival, size):
     """Peak bytes of a Rival's call beyond inputs and gradients."""
-    # A fixed threshold makes malloc return what is freed, so that one call does not hide what the next one needs.
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     asked = {"rival": rival.name, "size": astuple(size)}
     # -P: the installed package, also from a folder that holds a source tree of the same name
     command = [sys.executable, "-P", "-m", "fastsoftmax.bench.linear_memory", json.dumps(asked)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=os.environ | EXACT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"measuring the memory of {rival.name} failed: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -11,16 +11,18 @@ import numpy as np
 from .cases import OPERATIONS, Case, make
 from .rivals import Call, all_rivals
 
+# For a child whose memory is measured. A fixed threshold makes malloc return every freed table, so that one measurement
+# does not hide the next; huge pages would count what lies beside a table, up to 2 MB, as chance has it.
+EXACT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "NUMPY_MADVISE_HUGEPAGE": "0"}
+
 
 def measure(rival, case, operations, sizes=()):
     """{operation: [extra bytes at each number of classes in `sizes`, or at the case's own]} for a Rival."""
-    # A fixed threshold makes malloc return every freed table, so that one measurement does not hide the next.
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     asked = {"rival": rival.name, "case": asdict(case), "operations": [o.name for o in operations],
              "sizes": list(sizes) or [case.n_classes]}
     # -P: the installed package, also from a folder that holds a source tree of the same name
     command = [sys.executable, "-P", "-m", "fastsoftmax.bench.memory", json.dumps(asked)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=os.environ | EXACT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"measuring the memory of {rival.name} failed: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])
