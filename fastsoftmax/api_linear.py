@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from . import check
 from . import typing as t
 from .api import quiet, reduced
+from .api_score import Scores, TopK, scores
 from .linear import execute, planned, predict
+from .look import log_probs
 from .optim import Optimizer
 from .plan import WORKSPACE_BYTES, LinearPlan
 from .typing import Labels, LossT, Number, Reduced, Rows
@@ -175,11 +177,19 @@ def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], lab
     return LinearCrossEntropyStep(loss, filled.gradients[0], filled.lse.reshape(problem.loss.lead)[()])
 
 
-class TopK(NamedTuple):
-    """(..., k) each, the likeliest class first; among equals the least id first, and NaN before all."""
+@quiet
+def linear_score(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0,
+                 bias: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100, softcap: Number | None = None,
+                 temperature: Number = 1.0, shift: SupportsIndex = 0,
+                 max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES) -> Scores:
+    """score(features @ classifier.T + bias, labels) without the logits -> Scores.
 
-    log_probs: NDArray[np.float64]
-    ids: NDArray[np.int64]
+    The other arguments are those of linear_cross_entropy.
+    """
+    options = {"softcap": softcap, "temperature": temperature}
+    problem = check.linear_rows(features, classifier, bias, options, max_workspace_bytes, labels, ignore_index, shift)
+    k = check.count_of(top_k, problem.classifier.shape[0], "top_k", 0)
+    return scores(problem.loss, predict.scores(problem, k), k)
 
 
 @quiet
@@ -190,9 +200,9 @@ def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *,
     problem = check.linear_rows(features, classifier, bias, {"softcap": softcap, "temperature": temperature},
                                 max_workspace_bytes)
     k = check.count_of(k, problem.classifier.shape[0], "k", 1)
-    log_probs, ids = predict.topk(problem, k)
+    looked = predict.scores(problem, k)
     shape = (*problem.loss.lead, k)
-    return TopK(log_probs.reshape(shape), ids.reshape(shape))
+    return TopK(log_probs(problem.loss, looked.stats, looked.values).reshape(shape), looked.ids.reshape(shape))
 
 
 @quiet
@@ -205,19 +215,21 @@ def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labe
     """
     problem = check.linear_rows(features, classifier, bias, {"softcap": softcap, "temperature": temperature},
                                 max_workspace_bytes)
-    wanted, shape = check.class_ids(ids, problem)
+    wanted, shape = check.ids_of(ids, problem.loss)
     return predict.target_log_prob(problem, wanted).reshape(shape)[()]
 
 
 @quiet
 def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator, *, bias: ArrayLike | None = None,
-                  softcap: Number | None = None, temperature: Number = 1.0, top_k: SupportsIndex = 0,
+                  softcap: Number | None = None, temperature: Number = 1.0, top_k: SupportsIndex = 0, top_p: Number = 1.0,
                   max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES) -> Rows[np.int64]:
-    """One class a row, (...), drawn from its softmax, or from the top_k likeliest alone where that is not 0.
+    """sample(features @ classifier.T + bias, rng) without the logits: one class a row, (...).
 
-    The same classes for any number of threads and any workspace; a row of NaN gives a class of its NaN.
+    The same classes for any number of threads and any workspace. The other arguments are those of sample.
     """
     problem = check.linear_rows(features, classifier, bias, {"softcap": softcap, "temperature": temperature},
                                 max_workspace_bytes)
     k = check.count_of(top_k, problem.classifier.shape[0], "top_k", 0)
-    return predict.sample(problem, check.generator(rng), k).reshape(problem.loss.lead)[()]
+    share, lead = check.share_of(top_p), problem.loss.lead
+    words = check.generator(rng).integers(0, 2**64, size=lead, dtype=np.uint64).reshape(-1)
+    return predict.sample(problem, words, k, share).reshape(lead)[()]

@@ -104,6 +104,39 @@ class Job(NamedTuple):
     keep_exps: bool = False  # whether a row of out may hold its exps meanwhile: it fits the L2 cache and is not streamed
 
 
+class Look(NamedTuple):
+    """What is asked of rows beside their loss. look(job) -> an object with
+
+        each(cuts, n_threads)   rows cuts[t] to cuts[t + 1] are a slice; -> the first row whose label is out of range, or -1
+
+    Classes have an order: the larger logit first, NaN before all, among equals the smaller id. With m a row's maximum, e =
+    exp(z - z_m) and `rest` the sum of e over all classes but one maximum, a row of stats is
+
+        m (a logit), rest, sum e*(z_m - z), lse, log1p(rest) + z_m - z_y, the label's logit, its place in that order, from 1
+        on, the first class
+
+    and NaN or 0 where it needs a label and there is none. Rows whose label is ignore_index get zeros, and -1 for classes.
+    With `words`, nothing of that is computed but `drawn`: a class by softmax over the first classes, as few as have
+    top_p of the mass; words seed the row's random numbers.
+    """
+
+    dtype: Dtype
+    logits: np.ndarray  # IN (n_rows, n_classes) carrier, class axis contiguous, any row stride
+    labels: np.ndarray | None = None  # IN (n_rows,) int64
+    stats: np.ndarray | None = None  # OUT (n_rows, STATS) float64
+    ids: np.ndarray | None = None  # OUT (n_rows, k) int64, the first k classes, in order
+    values: np.ndarray | None = None  # OUT (n_rows, k) float64, their logits
+    scale: float = 1.0
+    cap: float = 0.0
+    ignore_index: int = NO_IGNORE
+    words: np.ndarray | None = None  # IN (n_rows,) uint64
+    drawn: np.ndarray | None = None  # OUT (n_rows,) int64
+    top_p: float = 1.0
+
+
+STATS = 8
+
+
 class Layer(NamedTuple):
     """A linear layer under the logits. products(layer, n_threads) -> an object with three methods, for rows i below n_rows
     and classes k from class0 to class1, whose logits are the first columns of their block:

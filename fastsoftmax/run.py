@@ -26,7 +26,7 @@ def _is_readable(a, row):
     return find(a.dtype) is row and a.dtype.isnative and a.flags.aligned
 
 
-def _rows(a, row, n_rows):
+def rows_in_place(a, row, n_rows):
     """The array as (n_rows, n_classes) where the kernels can read it in place, else None."""
     if not _is_readable(a, row):
         return None
@@ -56,7 +56,7 @@ def _side_by_side(a, row):
 
 def _views(arrays, row, n_rows, tiles):
     """(arrays as the kernels take them or None, how many rows lie side by side or 0, whether nothing else does)."""
-    views = [None if a is None else _rows(a, row, n_rows) for a in arrays]
+    views = [None if a is None else rows_in_place(a, row, n_rows) for a in arrays]
     odd = [i for i in range(3) if views[i] is None and arrays[i] is not None]
     if not odd:
         return views, 0, False

@@ -4,6 +4,7 @@
 
 #include <Python.h>
 #include "storage.h"
+#include "select.h"
 #include "transpose.h"
 
 /* how a logit becomes z, with the reference m that is subtracted */
@@ -45,6 +46,18 @@ typedef struct {
     char x[MOST_ABREAST_f * VEC_BYTES], e[MOST_ABREAST_f * VEC_BYTES];
 } __attribute__((aligned(64))) fs_abreast;
 
+/* what is looked for in a block, and where it goes; what was seen beside it */
+typedef struct {
+    double threshold;                  /* only logits above it, or NaN, are candidates */
+    Py_ssize_t base, n;                /* the class a block begins with; how many candidates there are */
+    fs_candidate *found;
+} fs_find;
+typedef struct {
+    double m, s, d;                    /* maximum, sum exp(z - z_m), and of that times z_m - z */
+    Py_ssize_t above;
+} fs_seen;
+#define TOP_GROUPS 128
+
 typedef struct {
     Py_ssize_t itemsize, weight_itemsize;
     double (*get)(const void *, Py_ssize_t);
@@ -74,6 +87,14 @@ typedef struct {
     double (*sum_of_others)(void *, Py_ssize_t);
     void (*multiply)(const void *, void *, Py_ssize_t, double, double, int);
     void (*write_exps)(const fs_block *, const fs_map *, double);
+    int (*look)(const void *, Py_ssize_t, const fs_map *, double, int, fs_seen *);
+    void (*search)(const void *, Py_ssize_t, fs_find *);
+    double (*below)(double);
+    Py_ssize_t (*find)(const void *, Py_ssize_t, double);
+    Py_ssize_t (*count_above)(const void *, Py_ssize_t, double);
+    double (*mass_above)(const void *, Py_ssize_t, const fs_map *, double);
+    void (*group_tops)(const void *, Py_ssize_t, double *);
+    Py_ssize_t (*pick)(const void *, Py_ssize_t, const fs_map *, double, double, double, Py_ssize_t);
 } fs_lanes;
 
 #define AHEAD_BYTES 8192               /* fetched while a block is read: loss of 512 x 100,000 float64 15.7 -> 13.4 ms */
@@ -95,6 +116,10 @@ typedef struct {
 #define kept_as_d f64
 #define is_halved_bf16 1               /* how two vectors are loaded `mixed`: even and odd logits */
 #define is_halved_f16 0
+#define is_halved_f32 0
+#define is_halved_f64 0
+#define next_f nextafterf
+#define next_d nextafter
 #define zero_f64 0.0
 #define zero_f32 0.0f
 #define zero_bf16 ((bf16){0})

@@ -36,6 +36,7 @@ def _load():
 
 INSTRUCTION_SET, _kernels = _load()
 bind = _kernels.bind
+look = _kernels.look
 scan_labels = _kernels.scan_labels
 short_cut = _kernels.short_cut
 LOGITS_PER_THREAD = _kernels.LOGITS_PER_THREAD

@@ -12,6 +12,7 @@ from . import _numba_pairs as pairs
 from . import _numba_rows as rows
 from . import _numba_states as states
 from ._blas import products as products
+from ._look import look as look
 from ._numba_cache import kernel
 
 SPLITS_CLASSES = True

@@ -5,6 +5,7 @@ import numpy as np
 from ..contract import LOGITS_PER_PYTHON_THREAD
 from ..dtypes import BF16, F16
 from ._blas import products as products
+from ._look import look as look
 
 SPLITS_CLASSES = FORGETS_CLASSES = TILES = False
 LOGITS_PER_THREAD = LOGITS_PER_PYTHON_THREAD

@@ -1,6 +1,6 @@
 """[3] Arguments that are arrays, and those that results go to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -82,12 +82,21 @@ def same_shape(name: str, a: Array, shape: Shape) -> None:
 
 
 def writeable_array(out: object, name: str, shape: Shape, row: dtypes.Dtype) -> Array:
-    """An ndarray that a result of this shape and dtype can be written to."""
+    """An ndarray that a result of this shape and dtype of the table can be written to."""
+    return _writeable(out, name, shape, row.name, lambda dtype: dtypes.find(dtype) is row)
+
+
+def plain_array(out: object, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """The same for a NumPy dtype."""
+    return _writeable(out, name, shape, dtype.name, lambda given: given == dtype)
+
+
+def _writeable(out: object, name: str, shape: Shape, wanted: str, fits: Callable[[np.dtype[Any]], bool]) -> Array:
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a numpy array, not {type(out).__name__}")
     same_shape(name, out, shape)
-    if dtypes.find(out.dtype) is not row or not out.dtype.isnative:
-        raise TypeError(f"{name} has dtype {out.dtype}, but must have {row.name} in native byte order")
+    if not fits(out.dtype) or not out.dtype.isnative:
+        raise TypeError(f"{name} has dtype {out.dtype}, but must have {wanted} in native byte order")
     if not out.flags.writeable:
         raise ValueError(f"{name} is read-only")
     if not out.flags.c_contiguous and _overlaps_itself(out):
