@@ -1,7 +1,7 @@
 """[3] What is asked of rows beside their loss (contract.Look): statistics, the first classes, samples."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,12 +12,12 @@ from .plan import LOGITS_PER_SLICE, STAGED_BYTES
 
 
 class Looked(NamedTuple):
-    """What was asked for, of (n_rows,) rows; see contract.Look. `values` are logits."""
+    """What was asked for, arrays of (n_rows,) rows, else None; see contract.Look. `values` are logits."""
 
-    stats: np.ndarray | None = None
-    ids: np.ndarray | None = None
-    values: np.ndarray | None = None
-    drawn: np.ndarray | None = None
+    stats: Any = None
+    ids: Any = None
+    values: Any = None
+    drawn: Any = None
 
 
 def execute(problem, k=0, wants_stats=True, words=None, top_p=1.0):
