@@ -36,6 +36,15 @@ from .api_score import sample as sample
 from .api_score import score as score
 from .api_score import target_log_prob as target_log_prob
 from .api_score import topk as topk
+from .api_targets import cross_entropy_hvp as cross_entropy_hvp
+from .api_targets import cross_entropy_jvp as cross_entropy_jvp
+from .api_targets import entropy_with_logits as entropy_with_logits
+from .api_targets import entropy_with_logits_and_grad as entropy_with_logits_and_grad
+from .api_targets import js_divergence as js_divergence
+from .api_targets import kl_divergence_with_logits as kl_divergence_with_logits
+from .api_targets import kl_divergence_with_logits_and_grad as kl_divergence_with_logits_and_grad
+from .api_targets import sparse_cross_entropy as sparse_cross_entropy
+from .api_targets import sparse_cross_entropy_and_grad as sparse_cross_entropy_and_grad
 from .vocabulary import Vocabulary as Vocabulary
 from .vocabulary import from_one_hot as from_one_hot
 from .vocabulary import one_hot as one_hot

@@ -184,7 +184,7 @@ def cross_entropy_and_grad(logits: ArrayLike, labels: Labels, *, class_weight: A
                    reduction=reduction, label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,
                    temperature=temperature, axis=axis, empty=empty)
     problem = check.cross_entropy(logits, labels, None, options, wants_out=True, dlosses=dlosses, out=out)
-    return _with_grad(problem)
+    return with_grad(problem)
 
 
 @overload
@@ -234,7 +234,7 @@ def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, c
                    label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap, temperature=temperature,
                    axis=axis, empty=empty)
     targets = check.array(target_probs, "target_probs")
-    return _with_grad(check.cross_entropy(logits, None, targets, options, wants_out=True, dlosses=dlosses, out=out))
+    return with_grad(check.cross_entropy(logits, None, targets, options, wants_out=True, dlosses=dlosses, out=out))
 
 
 @quiet
@@ -318,7 +318,7 @@ def reduced(problem: Problem, losses: NDArray[np.float64]) -> Rows[np.float64]:
     return total / problem.total_weight
 
 
-def _with_grad(problem: Problem) -> CrossEntropyGrad[Any, Any]:
+def with_grad(problem: Problem) -> CrossEntropyGrad[Any, Any]:
     filled = execute(problem)
     loss = reduced(problem, filled.losses)
     return CrossEntropyGrad(loss, filled.out, filled.lse.reshape(problem.lead)[()])

@@ -14,7 +14,11 @@ typedef struct {
     double cap, scale_over_cap;        /* softcap, 0 for none */
 } fs_map;
 
-/* where a block is read and written; t[k] = w[k]*(keep*q[k] + smooth), w or q absent: 1 or 0 */
+/* what is made of the second array: nothing, its logarithm is taken, it is one, or it is not looked at */
+enum { OF_PROBS, OF_LOGS, OF_SECOND, OF_LOGITS };
+
+/* where a block is read and written; t[k] = w[k]*(keep*q[k] + smooth), w or q absent: 1 or 0; OF_LOGS exp(q_scale*q[k] -
+ * q_shift) in the place of q[k] */
 typedef struct {
     const void *x, *q, *w;
     void *out;
@@ -22,6 +26,8 @@ typedef struct {
     int stream;                        /* whether out goes past the caches */
     double keep, smooth;
     double top, most;                  /* the maximum of x, and what out does not exceed: of write_exps alone */
+    int kind;
+    double q_scale, q_shift;
 } fs_block;
 
 /* a block of the row before, to be written while this one is read */
@@ -74,7 +80,7 @@ typedef struct {
     void (*write_log_probs)(const fs_block *, const fs_map *, double);
     double (*grad_sum)(const void *, const void *, Py_ssize_t, int);
     void (*write_softmax_grad)(const fs_block *, double, int);
-    double (*divergence)(const void *, const void *, Py_ssize_t);
+    double (*divergence)(const void *, const void *, Py_ssize_t, int);
     Py_ssize_t abreast, most_abreast;  /* how many rows, of how many classes */
     void (*load_abreast)(fs_abreast *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t);
     void (*rests_abreast)(fs_abreast *, Py_ssize_t, double, double *, double *, double *);
@@ -95,6 +101,9 @@ typedef struct {
     double (*mass_above)(const void *, Py_ssize_t, const fs_map *, double);
     void (*group_tops)(const void *, Py_ssize_t, double *);
     Py_ssize_t (*pick)(const void *, Py_ssize_t, const fs_map *, double, double, double, Py_ssize_t);
+    void (*centered_sums)(const fs_block *, const fs_map *, double *, double *);
+    void (*write_centered)(const fs_block *, const fs_map *, double, double);
+    double (*target_logs)(const fs_block *);
 } fs_lanes;
 
 #define AHEAD_BYTES 8192               /* fetched while a block is read: loss of 512 x 100,000 float64 15.7 -> 13.4 ms */

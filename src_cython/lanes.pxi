@@ -11,6 +11,8 @@ cdef extern from "lanes.h":
         Py_ssize_t n
         int stream
         double keep, smooth, top, most
+        int kind
+        double q_scale, q_shift
     ctypedef struct Late "fs_late":
         void (*write)(const Block *, const Map *, double) noexcept nogil
         Block block
@@ -47,7 +49,7 @@ cdef extern from "lanes.h":
         void (*write_log_probs)(const Block *, const Map *, double) noexcept nogil
         double (*grad_sum)(const void *, const void *, Py_ssize_t, int) noexcept nogil
         void (*write_softmax_grad)(const Block *, double, int) noexcept nogil
-        double (*divergence)(const void *, const void *, Py_ssize_t) noexcept nogil
+        double (*divergence)(const void *, const void *, Py_ssize_t, int) noexcept nogil
         Py_ssize_t abreast, most_abreast
         void (*load_abreast)(Abreast *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*rests_abreast)(Abreast *, Py_ssize_t, double, double *, double *, double *) noexcept nogil
@@ -68,7 +70,10 @@ cdef extern from "lanes.h":
         double (*mass_above)(const void *, Py_ssize_t, const Map *, double) noexcept nogil
         void (*group_tops)(const void *, Py_ssize_t, double *) noexcept nogil
         Py_ssize_t (*pick)(const void *, Py_ssize_t, const Map *, double, double, double, Py_ssize_t) noexcept nogil
+        void (*centered_sums)(const Block *, const Map *, double *, double *) noexcept nogil
+        void (*write_centered)(const Block *, const Map *, double, double) noexcept nogil
+        double (*target_logs)(const Block *) noexcept nogil
     void fence() noexcept nogil
     enum: BLOCK "BLOCK_SIZE"
-    enum: TOP_GROUPS
+    enum: TOP_GROUPS, OF_PROBS, OF_LOGS, OF_SECOND, OF_LOGITS
     const Lanes *fs_table[4]

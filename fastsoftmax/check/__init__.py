@@ -33,3 +33,7 @@ from .score import put as put
 from .score import scored as scored
 from .score import share_of as share_of
 from .score import unlabelled as unlabelled
+from .targets import direction as direction
+from .targets import divergence as divergence
+from .targets import sparse_cross_entropy as sparse_cross_entropy
+from .targets import target_kind as target_kind
