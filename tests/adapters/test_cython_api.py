@@ -30,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = Path(fs.__file__).resolve().parent
 EXAMPLE = HERE.parent.parent / "examples" / "cython_extension"
 DTYPES = list(BY_NAME)
+CC = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 
 # one logit; abreast; abreast with rows left over; one block; two; exps kept, in place or aside; too long for that
 SHAPES = [(1, 1), (3, 7), (37, 60), (3, 1000), (4, 4097), (30, 30_000), (2, 250_000)]
@@ -38,7 +39,9 @@ SHAPES = [(1, 1), (3, 7), (37, 60), (3, 1000), (4, 4097), (30, 30_000), (2, 250_
 @pytest.fixture(scope="module")
 def modules(tmp_path_factory):
     """The example's two extensions and every_function.pyx, compiled out of the source tree against the package in use."""
-    if not shutil.which(shlex.split(sysconfig.get_config_var("CC") or "cc")[0]):
+    pytest.importorskip("Cython")
+    pytest.importorskip("setuptools")
+    if not shutil.which(CC[0]):
         pytest.skip("no C compiler")
     folder = tmp_path_factory.mktemp("extension")
     for path in (*EXAMPLE.iterdir(), HERE / "every_function.pyx"):
@@ -54,7 +57,8 @@ def modules(tmp_path_factory):
     for process in running:
         printed, _ = process.communicate(timeout=300)
         assert process.returncode == 0, printed
-    return SimpleNamespace(**{name: _import(name, folder) for name in ("loss_and_grad", "perplexity", "every_function")})
+    return SimpleNamespace(folder=folder, **{name: _import(name, folder) for name in
+                                             ("loss_and_grad", "perplexity", "every_function")})
 
 
 def _import(name, folder):
@@ -329,6 +333,7 @@ def test_options_that_are_not_for_a_function(functions):
     assert np.all(OUT == 7) and np.all(LOSSES == 7)
 
 
+@built
 def test_cython_has_the_constants_and_defaults_of_the_header(modules):
     header = (PACKAGE / "include" / "fastsoftmax.h").read_text()
     for name, value in modules.every_function.CONSTANTS.items():
@@ -413,6 +418,21 @@ def test_forks_and_callers_in_many_threads():
     assert child.run(FORKED, PYTHONWARNINGS="ignore") == "True\n"
 
 
+OLDER = """
+import sys, c_table
+c_table.table().{field} -= 1
+sys.path.insert(0, sys.argv[1])
+import perplexity
+"""
+
+
+@built
+@pytest.mark.parametrize("field", ["version", "struct_size", "options_size"])
+def test_an_extension_compiled_for_another_version_is_not_imported(modules, field):
+    with pytest.raises(AssertionError, match="ImportError: the installed fastsoftmax has a C API of version"):
+        child.run(OLDER.format(field=field), str(modules.folder))
+
+
 CHOSEN = """
 import fastsoftmax.cython_api as api
 from fastsoftmax.backends import cython
@@ -436,3 +456,22 @@ def test_without_the_compiled_module_an_import_error_says_what_to_do():
 def test_header_and_declarations_are_where_compilers_look():
     assert Path(fs.get_include()) == PACKAGE / "include"
     assert (PACKAGE / "include" / "fastsoftmax.h").is_file() and (PACKAGE / "cython_api.pxd").is_file()
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+@pytest.mark.parametrize("python", ["", "#include <Python.h>\n"], ids=["alone", "behind Python.h"])
+def test_the_header_compiles_without_a_warning(language, python):
+    compiler = CC[0] if language == "c" else shlex.split(sysconfig.get_config_var("CXX") or "c++")[0]
+    if not shutil.which(compiler):
+        pytest.skip(f"no {language} compiler")
+    text = python + "#include <fastsoftmax.h>\nint fits(const fastsoftmax_api *api) { return fastsoftmax_fits(api); }\n"
+    command = [compiler, "-x", language, "-", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function",
+               f"-I{fs.get_include()}", "-isystem", sysconfig.get_path("include")]
+    done = subprocess.run(command, input=text, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_page_shows_the_examples_as_they_are():
+    page = (EXAMPLE.parent.parent / "docs" / "c-and-cython.md").read_text()
+    for name in ("loss_and_grad.pyx", "perplexity.c", "setup.py"):
+        assert (EXAMPLE / name).read_text() in page
