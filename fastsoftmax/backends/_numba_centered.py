@@ -12,13 +12,13 @@ from . import _numba_blocks as blocks
 from . import _numba_lanes as lanes
 from . import _numba_memory as memory
 from . import _numba_vec as vec
-from ._numba_aside import rest_aside
 from ._numba_cache import inlined, jit, kernel
 from ._numba_labels import BAD, INERT, label_of, upstream
 from ._numba_rows import clear_row, inert_row, plain
+from ._numba_seen import rest_aside
 from ._numba_states import block_of, fold, lse_of, nothing
 from ._numba_targets import log_lanes
-from ._numba_types import LOG2_E, LOGITS, LOGS, SECOND, span, without_owners
+from ._numba_types import LOG2_E, LOGITS, LOGS, SECOND, ZERO, span, without_owners
 
 
 @inlined
@@ -36,6 +36,7 @@ def exp_and_f(a, n, q_row, k, count, v, of, logs):
     depth = vec.larger(by[2], v - m)
     e, f = blocks.exp2_cut(a.x, depth, by), depth * inner
     if n.second != LOGITS:
+        memory.prefetch_one_ahead(a.q, q_row + k)
         q = lanes.load(a.q, q_row + k, count, 0.0)
         if n.second == SECOND:
             f = q
@@ -69,7 +70,7 @@ def sums(a, n, i, b, z, m):
 def block_sums(a, n, i, b):
     """(maximum, sum e, sum e*f) of block b. sum e is NaN where the block holds one, inf with a +inf, 0 with -inf alone."""
     z, count = memory.of(block_of(a, n, i, b)), span(n, b)[1]
-    m = blocks.vector_max(z, 0, count)
+    m = blocks.vector_max(z, ZERO, count)
     if m == np.inf:
         return m, np.nan if blocks.has_nan(z, 0, count) else np.inf, np.nan
     s, s_f = sums(a, n, i, b, z, m if m > -np.inf else 0.0)

@@ -9,12 +9,11 @@ import numpy as np
 
 from ..contract import BLOCK
 from . import _numba_lanes as lanes
-from . import _numba_vec as vec
-from ._numba_aside import RUN, find_first, largest, put_aside, run_aside, see_block, total_aside
 from ._numba_cache import inlined, jit
 from ._numba_math import real_of
+from ._numba_seen import RUN, find_first, mass_of, put_aside, run_aside
 from ._numba_states import share
-from ._numba_types import span
+from ._numba_types import ZERO, span
 
 # splitmix64 (Steele, Lea and Flood 2014, doi 10.1145/2714064.2660195)
 GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -40,32 +39,19 @@ def find_best(a, n, i, m, first, has_nan):
 
 
 @jit
-def keep_above(z, x, start, k, stop, bound):
-    """z[k:stop] where x is above bound, 0 elsewhere."""
-    bounds = vec.full(x, bound)
-    while k < stop:
-        e, v = lanes.load(z, k, stop - k, 0.0), lanes.load(x, start + k, stop - k, 0.0)
-        lanes.store(z, k, stop - k, vec.keep_above(e, v, bounds), False)
-        k += vec.width(x)
-
-
-@jit
 def exps_before(a, n, i, b, m, value, at):
-    """a.z = exp(z - z_m) of block b, their sum; 0 for what does not come before class `at` with the logit `value`, unless
-    that is -inf."""
+    """a.z = exp(z - z_m) of block b, 0 for what does not come before class `at` with the logit `value`, unless that is
+    -inf; their sum."""
     first, count = span(n, b)
-    put_aside(a, n, i, b, m)
-    if value > -np.inf:
-        start, split = n.x0 + i * n.x_step + first, min(max(at - first, 0), count)
-        keep_above(a.z, a.x, start, 0, split, lanes.below(a.x, value))
-        keep_above(a.z, a.x, start, split, count, value)
-    return total_aside(a, count)
+    split = min(max(at - first, 0), count)
+    before = put_aside(a, n, i, b, m, ZERO, split, lanes.below(a.x, value))
+    return before + put_aside(a, n, i, b, m, split, count, value)
 
 
 @jit
 def pick(a, count, target):
     """The first of the exps in a.z at which their sum is more than target; or the last that is not nothing."""
-    k, s = 0, 0.0
+    k, s = ZERO, 0.0
     while k + RUN < count:
         more = s + run_aside(a, k, count)
         if more > target:
@@ -102,7 +88,7 @@ def draw_from(a, n, o, i, total, value, at, u):
 def draw_row(a, n, o, i):
     n_blocks, top, best, total = -(-n.n_classes // BLOCK), -np.inf, 0, 0.0
     for b in range(n_blocks):
-        m, o.masses[b], _, _ = see_block(a, n, i, b, largest(a, n, i, b), np.inf)
+        m, o.masses[b] = mass_of(a, n, i, b)
         o.masses[n_blocks + b] = m
         if m > top:
             top, best = m, b
@@ -111,7 +97,7 @@ def draw_row(a, n, o, i):
         total += o.masses[b]
     if np.isnan(total) or np.isinf(top):
         return find_best(a, n, i, top, best * BLOCK, np.isnan(total))
-    word, most, value, at = o.words[i], o.top_p * total, -np.inf, 0
+    word, most, value, at = o.words[i], o.top_p * total, -np.inf, ZERO
     while True:
         word += GOLDEN
         at = draw_from(a, n, o, i, total, value, at, uniform(word))

@@ -12,14 +12,14 @@ import numpy as np
 from ..contract import BLOCK, STATS
 from . import _numba_memory as memory
 from . import _numba_vec as vec
-from ._numba_aside import largest, rest_aside, see_block
 from ._numba_cache import inlined, jit, kernel
 from ._numba_draw import draw_row, find_best
 from ._numba_labels import BAD, INERT, label_of, logit_at
 from ._numba_lanes import below
 from ._numba_math import real_of
+from ._numba_seen import depth_of, rest_aside, see_block
 from ._numba_states import fold, lse_of, nothing, share
-from ._numba_types import span, without_owners
+from ._numba_types import ONE, ZERO, span, without_owners
 
 
 class Wanted(NamedTuple):
@@ -66,7 +66,7 @@ def put_at(h, at, v, i):
 @jit
 def sink(h, n, v, i):
     """Put a class in the place of the root of n."""
-    at = 0
+    at = ZERO
     while 2 * at + 1 < n:
         child = 2 * at + 1
         w, j = h.values[h.at + child], h.ids[h.at + child]
@@ -127,10 +127,10 @@ def search(h, n, x, start, count, first):
         b0, b1 = vec.bits_above(v0, threshold), vec.bits_above(v1, threshold)
         b2, b3 = vec.bits_above(v2, threshold), vec.bits_above(v3, threshold)
         if b0 | b1 | b2 | b3:
-            n = offer_those(h, n, x, k, 0, b0, first + k - start)
-            n = offer_those(h, n, x, k, 1, b1, first + k - start)
-            n = offer_those(h, n, x, k + 2 * w, 0, b2, first + k + 2 * w - start)
-            n = offer_those(h, n, x, k + 2 * w, 1, b3, first + k + 2 * w - start)
+            n = offer_those(h, n, x, k, ZERO, b0, first + k - start)
+            n = offer_those(h, n, x, k, ONE, b1, first + k - start)
+            n = offer_those(h, n, x, k + 2 * w, ZERO, b2, first + k + 2 * w - start)
+            n = offer_those(h, n, x, k + 2 * w, ONE, b3, first + k + 2 * w - start)
             threshold = vec.full(x, threshold_of(h, n))
     for k in range(whole, stop):
         v = np.float64(real_of(x[k]))
@@ -146,7 +146,7 @@ def put_in_order(h, n, a, x0):
         v, i = h.values[h.at + last], h.ids[h.at + last]
         put_at(h, last, h.values[h.at], h.ids[h.at])
         sink(h, last, v, i)
-    k = 0
+    k = ZERO
     while n < h.k:
         if real_of(a.x[x0 + k]) == -np.inf:
             put_at(h, n, -np.inf, k)
@@ -213,22 +213,24 @@ def put_stats(a, n, o, i, y, f, down, above):
 def look_row(a, n, o, i, y):
     """Statistics and first classes of a row."""
     x0 = n.x0 + i * n.x_step
-    f, m, best, down, above, found = nothing(), -np.inf, 0, 0.0, 0, 0
+    f, m, best, down, best_down, above, found = nothing(), -np.inf, ZERO, 0.0, 0.0, ZERO, ZERO
     h = First(o.values, o.ids, i * o.k, o.k)
     x_y = np.float64(real_of(a.x[x0 + y])) if y >= 0 else np.inf
     x_less = below(a.x, x_y)
     for b in range(-(-n.n_classes // BLOCK)):
         first, count = span(n, b)
-        top = largest(a, n, i, b)
-        z_m, s, d, more = see_block(a, n, i, b, top, x_less if first + count <= y else x_y)
+        top, z_m, s, d, more = see_block(a, n, i, b, x_less if first + count <= y else x_y)
         if top > m:
             m, best = top, b
         if o.k and (not top <= threshold_of(h, found) or np.isnan(s)):
             found = search(h, found, a.x, x0 + first, count, first)
         larger = max(z_m, f.m)
+        best_down = d if z_m > f.m else best_down
         down = moved(down, f.best_sum + f.other, f.m, larger, n.inner) + moved(d, s, z_m, larger, n.inner)
         above += more
         f = fold(f, b, z_m, s, 0.0, 0.0, n.inner)
+    if o.wants_stats and f.best_sum + f.other < 2 and np.isfinite(f.m):
+        down = max(0.0, down - best_down) + depth_of(a, n, i, f.best, f.m)
     if o.k:
         put_in_order(h, found, a, x0)
     if o.wants_stats:

@@ -311,12 +311,12 @@ def head(typingctx, array, k):
     return types.int64(array, types.int64), codegen
 
 
-def _prefetched(offset):
-    """Code that asks for the two vectors which lie `offset` bytes behind array[k], in L2; they need not exist."""
+def _prefetched(offset, vectors=2):
+    """Code that asks for the vectors which lie `offset` bytes behind array[k], in L2; they need not exist."""
 
     def typed(typingctx, array, k):
         def codegen(context, builder, signature, args):
-            for line in range(0, 2 * OF[array.dtype].count * array.dtype.bitwidth // 8, BYTES):
+            for line in range(0, vectors * OF[array.dtype].count * array.dtype.bitwidth // 8, BYTES):
                 at = builder.gep(_address(builder, *args, ir.IntType(8)), [I64(offset + line)])
                 how = [ir.IntType(32)(i) for i in (0, 2, 1)]
                 call_intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [at, *how])
@@ -328,7 +328,9 @@ def _prefetched(offset):
 
 
 prefetch_pair = intrinsic(_prefetched(0))
-prefetch_ahead = intrinsic(_prefetched(8192))  # as far as Cython's kernels do, AHEAD_BYTES in lanes.h
+AHEAD_BYTES = 8192  # as in the Cython backend's lanes.h
+prefetch_ahead = intrinsic(_prefetched(AHEAD_BYTES))
+prefetch_one_ahead = intrinsic(_prefetched(AHEAD_BYTES, 1))
 
 
 @intrinsic

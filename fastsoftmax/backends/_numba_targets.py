@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import _numba_lanes as lanes
+from . import _numba_memory as memory
 from . import _numba_vec as vec
 from ._numba_blocks import exp2_split, limits, split_of
 from ._numba_cache import inlined, jit
@@ -38,6 +39,7 @@ def targets_at(a, n, q_row, k, count, made_with):
     """t from class k on, without the labels' own shares; `count` classes are left."""
     keep, t, logs = made_with
     if n.kind == TARGETS:
+        memory.prefetch_one_ahead(a.q, q_row + k)
         q = lanes.load(a.q, q_row + k, count, 0.0)
         if n.second == LOGS:
             q = lanes.exp(a.x, vec.fma(q, logs[0], logs[1]))

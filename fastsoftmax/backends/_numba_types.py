@@ -15,6 +15,7 @@ from ._numba_cache import inlined
 
 LSE, SOFTMAX, LOG_SOFTMAX, LABELS, TARGETS, CENTERED = range(6)  # what a job is
 SECOND, LOGITS, LOGS, PROBS = range(4)  # what the second array is
+ZERO, ONE = np.int64(0), np.int64(1)  # to be passed on: for a literal, which has a type of its own, Numba compiles anew
 
 
 class Arrays(NamedTuple):

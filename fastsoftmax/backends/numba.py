@@ -95,7 +95,7 @@ def _arguments(job, kind):
     out, out0, out_step = _flat(job.out, carrier, True)
     losses = np.empty(0) if job.losses is None else job.losses
     lse = np.empty(0) if job.lse is None else job.lse
-    block_states = np.empty(0) if job.states is None else job.kinds.reshape(-1)
+    block_states = np.empty(0) if job.states is None else job.states.reshape(-1)
     finals = np.empty(0) if job.finals is None else job.finals.reshape(-1)
     several = job.labels if isinstance(job.labels, Targets) else None
     labels = None if several else job.labels
