@@ -19,6 +19,7 @@ from .backends import current
 from .check import LabelError as LabelError
 from .check import Problem
 from .contract import no_short_cut
+from .foreign import any_array
 from .run import execute
 from .typing import FloatT, Labels, LossT, Number, Reduced, Rows, ScalarT
 
@@ -38,7 +39,7 @@ def _short(kernel: str) -> Callable[[F], F]:
     """Offer each call to the backend's short cut, which takes what is small and plain, and go the long way otherwise."""
 
     def decorate(function: F) -> F:
-        the_long_way, defaults = quiet(function), function.__kwdefaults__ or {}
+        defaults = function.__kwdefaults__ or {}
 
         @functools.wraps(function)
         def short_or_long(*arguments: Any, **options: Any) -> Any:
@@ -54,6 +55,7 @@ def _short(kernel: str) -> Callable[[F], F]:
                                         options.get("ignore_index", defaults["ignore_index"]))
             return result
 
+        the_long_way = any_array(quiet(function), retry=short_or_long)
         return cast(F, short_or_long)
 
     return decorate
@@ -103,6 +105,7 @@ def softmax_grad(probs: NDArray[FloatT], dprobs: NDArray[FloatT],
                  **options: Unpack[t.PairOptions]) -> NDArray[FloatT]: ...
 @overload
 def softmax_grad(probs: ArrayLike, dprobs: ArrayLike, **options: Unpack[t.PairOptions]) -> NDArray[Any]: ...
+@any_array
 @quiet
 def softmax_grad(probs: ArrayLike, dprobs: ArrayLike, *, axis: SupportsIndex = -1,
                  out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -115,6 +118,7 @@ def log_softmax_grad(log_probs: NDArray[FloatT], dlog_probs: NDArray[FloatT],
                      **options: Unpack[t.PairOptions]) -> NDArray[FloatT]: ...
 @overload
 def log_softmax_grad(log_probs: ArrayLike, dlog_probs: ArrayLike, **options: Unpack[t.PairOptions]) -> NDArray[Any]: ...
+@any_array
 @quiet
 def log_softmax_grad(log_probs: ArrayLike, dlog_probs: ArrayLike, *, axis: SupportsIndex = -1,
                      out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -193,6 +197,7 @@ def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, reduction:
 @overload
 def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, reduction: Literal["none"],
                        **options: Unpack[t.SoftOptions]) -> Rows[np.float64]: ...
+@any_array
 @quiet
 def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, class_weight: ArrayLike | None = None,
                        sample_weight: ArrayLike | None = None, reduction: t.Reduction = "mean",
@@ -222,6 +227,7 @@ def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, r
 @overload
 def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, reduction: Literal["none"],
                                 **options: Unpack[t.SoftGradOptions]) -> CrossEntropyGrad[Rows[np.float64], Any]: ...
+@any_array
 @quiet
 def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, class_weight: ArrayLike | None = None,
                                 sample_weight: ArrayLike | None = None, reduction: t.Reduction = "mean",
@@ -237,6 +243,7 @@ def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, c
     return _with_grad(check.cross_entropy(logits, None, targets, options, wants_out=True, dlosses=dlosses, out=out))
 
 
+@any_array
 @quiet
 def entropy(probs: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
     """-sum p*log p over `axis`, in nats, float64; 0*log 0 = 0."""
@@ -244,6 +251,7 @@ def entropy(probs: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
     return execute(problem).losses.reshape(problem.lead)[()]
 
 
+@any_array
 @quiet
 def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
     """sum p*log(p/q) over `axis`, in nats, float64; 0*log 0 = 0, inf where q = 0 < p."""

@@ -4,6 +4,7 @@ features (..., n_features), classifier (n_classes, n_features), bias (n_classes,
 which only a block of rows exists at a time. Everything else is as in api.py.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Generic, Literal, NamedTuple, SupportsIndex, Unpack, overload
 
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from . import check
 from . import typing as t
 from .api import quiet, reduced
+from .foreign import any_array
 from .linear import execute, planned, predict
 from .optim import Optimizer
 from .plan import WORKSPACE_BYTES, LinearPlan
@@ -35,6 +37,7 @@ def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Lab
 @overload
 def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, reduction: Literal["none"],
                          **options: Unpack[t.LinearOptions]) -> Rows[np.float64]: ...
+@any_array
 @quiet
 def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, bias: ArrayLike | None = None,
                          class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
@@ -73,6 +76,7 @@ def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, la
 def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, labels: Labels, *,
                                   reduction: Literal["none"], **options: Unpack[t.LinearGradOptions]
                                   ) -> LinearCrossEntropyGrad[Rows[np.float64]]: ...
+@any_array
 @quiet
 def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, labels: Labels, *,
                                   bias: ArrayLike | None = None, class_weight: ArrayLike | None = None,
@@ -109,6 +113,7 @@ def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, la
     return LinearCrossEntropyGrad(loss, dfeatures, dclassifier, dbias, filled.lse.reshape(problem.loss.lead)[()])
 
 
+@any_array
 def linear_plan(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, bias: ArrayLike | None = None,
                 ignore_index: SupportsIndex | None = -100, wrt: Sequence[t.Gradient] = check.GRADIENTS,
                 grad_dtype: DTypeLike | None = None, compute_dtype: t.ComputeDtype | None = None,
@@ -145,6 +150,7 @@ def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], lab
                               reduction: Literal["none"], dlosses: ArrayLike | None = None,
                               bias: NDArray[Any] | None = None,
                               **options: Unpack[t.LinearStepOptions]) -> LinearCrossEntropyStep[Rows[np.float64]]: ...
+@functools.partial(any_array, written=("classifier", "bias"))
 @quiet
 def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], labels: Labels, *, optimizer: Optimizer,
                               bias: NDArray[Any] | None = None, class_weight: ArrayLike | None = None,
@@ -182,6 +188,7 @@ class TopK(NamedTuple):
     ids: NDArray[np.int64]
 
 
+@any_array
 @quiet
 def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *, bias: ArrayLike | None = None,
                 softcap: Number | None = None, temperature: Number = 1.0,
@@ -195,6 +202,7 @@ def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *,
     return TopK(log_probs.reshape(shape), ids.reshape(shape))
 
 
+@any_array
 @quiet
 def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels, *, bias: ArrayLike | None = None,
                            softcap: Number | None = None, temperature: Number = 1.0,
@@ -209,6 +217,7 @@ def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labe
     return predict.target_log_prob(problem, wanted).reshape(shape)[()]
 
 
+@any_array
 @quiet
 def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator, *, bias: ArrayLike | None = None,
                   softcap: Number | None = None, temperature: Number = 1.0, top_k: SupportsIndex = 0,

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import check
+from .foreign import any_array
 from .typing import ClassT, Labels, Rows, ScalarT
 
 
@@ -62,6 +63,7 @@ def one_hot(labels: Labels, n_classes: SupportsIndex,
             dtype: type[ScalarT] | np.dtype[ScalarT]) -> NDArray[ScalarT]: ...
 @overload
 def one_hot(labels: Labels, n_classes: SupportsIndex, dtype: DTypeLike) -> NDArray[Any]: ...
+@any_array
 def one_hot(labels: Labels, n_classes: SupportsIndex, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     """(..., n_classes) with a 1 at each label: N x V numbers that nobody should build for real.
 
@@ -74,6 +76,7 @@ def one_hot(labels: Labels, n_classes: SupportsIndex, dtype: DTypeLike = np.floa
     return out
 
 
+@any_array
 def from_one_hot(one_hot: ArrayLike) -> Rows[np.int64]:
     """The labels (...) int64 of one-hot vectors (..., n_classes); ValueError where a row is not one-hot."""
     a = check.one_hot_array(one_hot)
