@@ -18,7 +18,7 @@ from .foreign import any_array
 from .linear import execute, planned, predict
 from .optim import Optimizer
 from .plan import WORKSPACE_BYTES, LinearPlan
-from .typing import Labels, LossT, Number, Reduced, Rows
+from .typing import ForeignT, Labels, LossT, Number, Reduced, Rows
 
 
 class LinearCrossEntropyGrad(NamedTuple, Generic[LossT]):
@@ -31,6 +31,9 @@ class LinearCrossEntropyGrad(NamedTuple, Generic[LossT]):
     lse: Rows[np.float64]
 
 
+@overload
+def linear_cross_entropy(features: ForeignT, classifier: ArrayLike, labels: Labels, *, reduction: t.Reduction = "mean",
+                         **options: Unpack[t.LinearOptions]) -> ForeignT: ...
 @overload
 def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, reduction: Reduced = "mean",
                          **options: Unpack[t.LinearOptions]) -> np.float64: ...
@@ -68,6 +71,11 @@ def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Lab
     return reduced(problem.loss, execute(problem).losses)
 
 
+@overload
+def linear_cross_entropy_and_grad(features: ForeignT, classifier: ArrayLike, labels: Labels, *,
+                                  reduction: t.Reduction = "mean",
+                                  out: tuple[ForeignT | None, ForeignT | None, ForeignT | None] | None = None,
+                                  **options: Unpack[t.LinearWantedOptions]) -> t.ForeignLinearGrad[ForeignT]: ...
 @overload
 def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, labels: Labels, *,
                                   reduction: Reduced = "mean", **options: Unpack[t.LinearGradOptions]
@@ -113,7 +121,6 @@ def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, la
     return LinearCrossEntropyGrad(loss, dfeatures, dclassifier, dbias, filled.lse.reshape(problem.loss.lead)[()])
 
 
-@any_array
 def linear_plan(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, bias: ArrayLike | None = None,
                 ignore_index: SupportsIndex | None = -100, wrt: Sequence[t.Gradient] = check.GRADIENTS,
                 grad_dtype: DTypeLike | None = None, compute_dtype: t.ComputeDtype | None = None,
@@ -141,14 +148,19 @@ class LinearCrossEntropyStep(NamedTuple, Generic[LossT]):
 
 
 @overload
-def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], labels: Labels, *, optimizer: Optimizer,
+def linear_cross_entropy_step(features: ForeignT, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
+                              reduction: t.Reduction = "mean", dlosses: ArrayLike | None = None,
+                              bias: t.Written | None = None,
+                              **options: Unpack[t.LinearStepOptions]) -> t.ForeignLinearStep[ForeignT]: ...
+@overload
+def linear_cross_entropy_step(features: ArrayLike, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
                               reduction: Reduced = "mean", dlosses: ArrayLike | None = None,
-                              bias: NDArray[Any] | None = None,
+                              bias: t.Written | None = None,
                               **options: Unpack[t.LinearStepOptions]) -> LinearCrossEntropyStep[np.float64]: ...
 @overload
-def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], labels: Labels, *, optimizer: Optimizer,
+def linear_cross_entropy_step(features: ArrayLike, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
                               reduction: Literal["none"], dlosses: ArrayLike | None = None,
-                              bias: NDArray[Any] | None = None,
+                              bias: t.Written | None = None,
                               **options: Unpack[t.LinearStepOptions]) -> LinearCrossEntropyStep[Rows[np.float64]]: ...
 @functools.partial(any_array, written=("classifier", "bias"))
 @quiet
@@ -188,6 +200,12 @@ class TopK(NamedTuple):
     ids: NDArray[np.int64]
 
 
+@overload
+def linear_topk(features: ForeignT, classifier: ArrayLike, k: SupportsIndex,
+                **options: Unpack[t.PredictOptions]) -> t.ForeignTopK[ForeignT]: ...
+@overload
+def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex,
+                **options: Unpack[t.PredictOptions]) -> TopK: ...
 @any_array
 @quiet
 def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *, bias: ArrayLike | None = None,
@@ -202,6 +220,12 @@ def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *,
     return TopK(log_probs.reshape(shape), ids.reshape(shape))
 
 
+@overload
+def linear_target_log_prob(features: ForeignT, classifier: ArrayLike, ids: Labels,
+                           **options: Unpack[t.PredictOptions]) -> ForeignT: ...
+@overload
+def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels,
+                           **options: Unpack[t.PredictOptions]) -> Rows[np.float64]: ...
 @any_array
 @quiet
 def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels, *, bias: ArrayLike | None = None,
@@ -217,6 +241,12 @@ def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labe
     return predict.target_log_prob(problem, wanted).reshape(shape)[()]
 
 
+@overload
+def linear_sample(features: ForeignT, classifier: ArrayLike, rng: np.random.Generator,
+                  **options: Unpack[t.SampleOptions]) -> ForeignT: ...
+@overload
+def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator,
+                  **options: Unpack[t.SampleOptions]) -> Rows[np.int64]: ...
 @any_array
 @quiet
 def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator, *, bias: ArrayLike | None = None,

@@ -8,18 +8,17 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import check, dtypes
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-def any_array(function: F, retry: Callable[..., Any] | None = None, written: tuple[str, ...] = ("out",)) -> F:
-    """The function for arrays of any library, `out` included, which is returned as given.
+def any_array(function: Callable[..., Any], retry: Callable[..., Any] | None = None,
+              written: tuple[str, ...] = ("out",)) -> Any:
+    """The function for arrays of any library, `out` included, which is returned as given; typed by its overloads.
 
     retry    what is called once all arrays are NumPy's, where something is faster with those than the function itself
     written  arguments that are written to: copies are refused, buffers taken for the arrays that they hold
@@ -36,7 +35,7 @@ def any_array(function: F, retry: Callable[..., Any] | None = None, written: tup
         options = {name: call.take(a, name) for name, a in options.items()}
         return call.give((retry or function)(*arguments, **options), _library_of(first))
 
-    return cast(F, for_any_array)
+    return for_any_array
 
 
 class _Call:
@@ -83,8 +82,9 @@ class _Call:
 
 def _is_foreign(value: Any) -> bool:
     """Whether it is an array of another library."""
-    return (not isinstance(value, (np.ndarray, np.generic))
-            and (hasattr(value, "__dlpack__") or hasattr(value, "__array_namespace__")))
+    kind = type(value)  # an array's type may be an argument too, a dtype
+    is_array = hasattr(kind, "__dlpack__") or hasattr(kind, "__array_namespace__")
+    return is_array and not issubclass(kind, (np.ndarray, np.generic))
 
 
 def _is_foreign_out(value: Any) -> bool:
@@ -94,7 +94,7 @@ def _is_foreign_out(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return any(a is not None and _is_foreign_out(a) for a in value)
     try:
-        return _is_foreign(value) or memoryview(value) is not None
+        return _is_foreign(value) or bool(memoryview(value).format)
     except TypeError:
         return False
 

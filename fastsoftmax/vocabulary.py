@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import check
 from .foreign import any_array
-from .typing import ClassT, Labels, Rows, ScalarT
+from .typing import ClassT, ForeignT, Labels, Rows, ScalarT
 
 
 class Vocabulary(Generic[ClassT]):
@@ -16,7 +16,7 @@ class Vocabulary(Generic[ClassT]):
 
     def __init__(self, classes: Iterable[ClassT]) -> None:
         self.classes = tuple(classes)
-        self._index = {c: i for i, c in enumerate(self.classes)}
+        self._index: dict[Any, int] = {c: i for i, c in enumerate(self.classes)}
         if len(self._index) != len(self.classes):
             twice = next(c for i, c in enumerate(self.classes) if self._index[c] != i)
             raise ValueError(f"classes must be distinct, but {twice!r} occurs twice")
@@ -57,6 +57,8 @@ class Vocabulary(Generic[ClassT]):
 
 
 @overload
+def one_hot(labels: ForeignT, n_classes: SupportsIndex, dtype: DTypeLike = np.float32) -> ForeignT: ...
+@overload
 def one_hot(labels: Labels, n_classes: SupportsIndex) -> NDArray[np.float32]: ...
 @overload
 def one_hot(labels: Labels, n_classes: SupportsIndex,
@@ -76,6 +78,10 @@ def one_hot(labels: Labels, n_classes: SupportsIndex, dtype: DTypeLike = np.floa
     return out
 
 
+@overload
+def from_one_hot(one_hot: ForeignT) -> ForeignT: ...
+@overload
+def from_one_hot(one_hot: ArrayLike) -> Rows[np.int64]: ...
 @any_array
 def from_one_hot(one_hot: ArrayLike) -> Rows[np.int64]:
     """The labels (...) int64 of one-hot vectors (..., n_classes); ValueError where a row is not one-hot."""

@@ -53,9 +53,10 @@ def _bfloat16(tensor: Any, name: str) -> NDArray[Any]:
 
 
 def _by_dlpack(value: Any, copy: NDArray[Any]) -> NDArray[Any]:
-    """The memory itself; the copy where it has none of that kind, as Arrow's arrays with nulls."""
+    """The memory itself, where this is a copy; but where it has none of that kind, as Arrow's arrays with nulls, the copy."""
     try:
-        return np.from_dlpack(value)
+        a = np.from_dlpack(value)
+        return copy if np.may_share_memory(a, copy) else a
     except REFUSALS:
         if copy.dtype.kind == "O":  # which holds the object itself
             raise
