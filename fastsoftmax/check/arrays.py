@@ -44,7 +44,9 @@ def array(value: object, name: str) -> Array:
         raise TypeError(f"{name} must be an array, not None")
     a = as_array(value, name, "fill it first, with -inf say")
     if dtypes.find(a.dtype) is None and a.dtype.kind not in "iu":
-        raise TypeError(f"{name} has dtype {a.dtype}; allowed are float64, float32, float16, bfloat16 and integers")
+        allowed = "allowed are float64, float32, float16, bfloat16 and integers"
+        hint = f"; {name}.to_numpy(dtype=...) may give one" if a.dtype.kind == "O" and hasattr(value, "to_numpy") else ""
+        raise TypeError(f"{name} has dtype {a.dtype}; {allowed}{hint}")
     return a
 
 

@@ -53,7 +53,7 @@ def _bfloat16(tensor: Any, name: str) -> NDArray[Any]:
 
 
 def _by_dlpack(value: Any, copy: NDArray[Any]) -> NDArray[Any]:
-    """The memory itself, where this is a copy; but where it has none of that kind, as Arrow's arrays with nulls, the copy."""
+    """The memory itself, or the copy where it is none or there is none of that kind (Arrow's arrays with nulls)."""
     try:
         a = np.from_dlpack(value)
         return copy if np.may_share_memory(a, copy) else a
