@@ -4,6 +4,7 @@ features (..., n_features), classifier (n_classes, n_features), bias (n_classes,
 which only a block of rows exists at a time. Everything else is as in api.py.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Generic, Literal, NamedTuple, SupportsIndex, Unpack, overload
 
@@ -14,11 +15,12 @@ from . import check
 from . import typing as t
 from .api import quiet, reduced
 from .api_score import Scores, TopK, scores
+from .foreign import any_array
 from .linear import execute, planned, predict
 from .look import log_probs
 from .optim import Optimizer
 from .plan import WORKSPACE_BYTES, LinearPlan
-from .typing import Labels, LossT, Number, Reduced, Rows
+from .typing import ForeignT, Labels, LossT, Number, Reduced, Rows
 
 
 class LinearCrossEntropyGrad(NamedTuple, Generic[LossT]):
@@ -32,11 +34,15 @@ class LinearCrossEntropyGrad(NamedTuple, Generic[LossT]):
 
 
 @overload
+def linear_cross_entropy(features: ForeignT, classifier: ArrayLike, labels: Labels, *, reduction: t.Reduction = "mean",
+                         **options: Unpack[t.LinearOptions]) -> ForeignT: ...
+@overload
 def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, reduction: Reduced = "mean",
                          **options: Unpack[t.LinearOptions]) -> np.float64: ...
 @overload
 def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, reduction: Literal["none"],
                          **options: Unpack[t.LinearOptions]) -> Rows[np.float64]: ...
+@any_array
 @quiet
 def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, bias: ArrayLike | None = None,
                          class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
@@ -68,6 +74,11 @@ def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Lab
 
 
 @overload
+def linear_cross_entropy_and_grad(features: ForeignT, classifier: ArrayLike, labels: Labels, *,
+                                  reduction: t.Reduction = "mean",
+                                  out: tuple[ForeignT | None, ForeignT | None, ForeignT | None] | None = None,
+                                  **options: Unpack[t.LinearWantedOptions]) -> t.ForeignLinearGrad[ForeignT]: ...
+@overload
 def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, labels: Labels, *,
                                   reduction: Reduced = "mean", **options: Unpack[t.LinearGradOptions]
                                   ) -> LinearCrossEntropyGrad[np.float64]: ...
@@ -75,6 +86,7 @@ def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, la
 def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, labels: Labels, *,
                                   reduction: Literal["none"], **options: Unpack[t.LinearGradOptions]
                                   ) -> LinearCrossEntropyGrad[Rows[np.float64]]: ...
+@any_array
 @quiet
 def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, labels: Labels, *,
                                   bias: ArrayLike | None = None, class_weight: ArrayLike | None = None,
@@ -138,15 +150,21 @@ class LinearCrossEntropyStep(NamedTuple, Generic[LossT]):
 
 
 @overload
-def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], labels: Labels, *, optimizer: Optimizer,
+def linear_cross_entropy_step(features: ForeignT, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
+                              reduction: t.Reduction = "mean", dlosses: ArrayLike | None = None,
+                              bias: t.Written | None = None,
+                              **options: Unpack[t.LinearStepOptions]) -> t.ForeignLinearStep[ForeignT]: ...
+@overload
+def linear_cross_entropy_step(features: ArrayLike, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
                               reduction: Reduced = "mean", dlosses: ArrayLike | None = None,
-                              bias: NDArray[Any] | None = None,
+                              bias: t.Written | None = None,
                               **options: Unpack[t.LinearStepOptions]) -> LinearCrossEntropyStep[np.float64]: ...
 @overload
-def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], labels: Labels, *, optimizer: Optimizer,
+def linear_cross_entropy_step(features: ArrayLike, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
                               reduction: Literal["none"], dlosses: ArrayLike | None = None,
-                              bias: NDArray[Any] | None = None,
+                              bias: t.Written | None = None,
                               **options: Unpack[t.LinearStepOptions]) -> LinearCrossEntropyStep[Rows[np.float64]]: ...
+@functools.partial(any_array, written=("classifier", "bias"))
 @quiet
 def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], labels: Labels, *, optimizer: Optimizer,
                               bias: NDArray[Any] | None = None, class_weight: ArrayLike | None = None,
@@ -177,6 +195,7 @@ def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], lab
     return LinearCrossEntropyStep(loss, filled.gradients[0], filled.lse.reshape(problem.loss.lead)[()])
 
 
+@any_array
 @quiet
 def linear_score(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0,
                  bias: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100, softcap: Number | None = None,
@@ -192,6 +211,13 @@ def linear_score(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, 
     return scores(problem.loss, predict.scores(problem, k), k)
 
 
+@overload
+def linear_topk(features: ForeignT, classifier: ArrayLike, k: SupportsIndex,
+                **options: Unpack[t.PredictOptions]) -> t.ForeignTopK[ForeignT]: ...
+@overload
+def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex,
+                **options: Unpack[t.PredictOptions]) -> TopK: ...
+@any_array
 @quiet
 def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *, bias: ArrayLike | None = None,
                 softcap: Number | None = None, temperature: Number = 1.0,
@@ -205,6 +231,13 @@ def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *,
     return TopK(log_probs(problem.loss, looked.stats, looked.values).reshape(shape), looked.ids.reshape(shape))
 
 
+@overload
+def linear_target_log_prob(features: ForeignT, classifier: ArrayLike, ids: Labels,
+                           **options: Unpack[t.PredictOptions]) -> ForeignT: ...
+@overload
+def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels,
+                           **options: Unpack[t.PredictOptions]) -> Rows[np.float64]: ...
+@any_array
 @quiet
 def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels, *, bias: ArrayLike | None = None,
                            softcap: Number | None = None, temperature: Number = 1.0,
@@ -219,6 +252,13 @@ def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labe
     return predict.target_log_prob(problem, wanted).reshape(shape)[()]
 
 
+@overload
+def linear_sample(features: ForeignT, classifier: ArrayLike, rng: np.random.Generator,
+                  **options: Unpack[t.SampleOptions]) -> ForeignT: ...
+@overload
+def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator,
+                  **options: Unpack[t.SampleOptions]) -> Rows[np.int64]: ...
+@any_array
 @quiet
 def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator, *, bias: ArrayLike | None = None,
                   softcap: Number | None = None, temperature: Number = 1.0, top_k: SupportsIndex = 0, top_p: Number = 1.0,

@@ -100,6 +100,14 @@ def test_maximum_likelihood_minimises_kl(capsys):
     assert abs(module.gaussian_kl(x.mean(), x.std(), mean, std)) < 1e-12
 
 
+def test_array_libraries(capsys):
+    out = printed(example("array_libraries"), capsys)
+    assert re.search(r"^array.array +array  +in place: True$", out, re.M)
+    for library, kind in (("torch", "Tensor"), ("jax", "ArrayImpl"), ("array_api_strict", "Array"), ("pandas", "ndarray")):
+        if importlib.util.find_spec(library):
+            assert re.search(rf"^{library} +{kind} ", out, re.M)
+
+
 @pytest.mark.filterwarnings("default")  # the notebook machinery warns about itself
 def test_notebook_runs(monkeypatch):
     nbformat = pytest.importorskip("nbformat")

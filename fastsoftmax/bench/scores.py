@@ -85,7 +85,8 @@ def _torch_calls(x, q, k):
 def measure(n_rows, n_classes, rounds, seed, tell=lambda text: None):
     """{name: summary} of everything, the ceilings of memory among them."""
     ceilings = Ceilings(4 * n_rows * n_classes)
-    timed = contenders(n_rows, n_classes, seed) | {f"pass: {name}": t for name, t in ceilings.timed(("read", "copy")).items()}
+    passes = {f"pass: {name}": timed for name, timed in ceilings.timed(("read", "copy")).items()}
+    timed = contenders(n_rows, n_classes, seed) | passes
     *_, taken = interleaved(timed, rounds, tell)
     for name in ("read", "copy"):
         taken[f"pass: {name}"] = ceilings.scaled(taken[f"pass: {name}"])
@@ -109,11 +110,13 @@ def judge(found):
 def markdown(found, judged, options, backend):
     """The report."""
     size = f"{options.size[0]:,} x {options.size[1]:,} float32"
-    lines = [f"`python -m fastsoftmax.bench.scores`: {size}, {options.rounds} interleaved rounds, medians, {backend} backend",
-             "", stamp_line(), "", "| what | ms | least | spread |", "|---|---:|---:|---:|"]
+    how = f"{options.rounds} interleaved rounds, medians, {backend} backend"
+    lines = [f"`python -m fastsoftmax.bench.scores`: {size}, {how}", "", stamp_line(), "",
+             "| what | ms | least | spread |", "|---|---:|---:|---:|"]
     lines += [f"| {name} | {s['ms']:.2f} | {s['min_ms']:.2f} | {100 * s['spread']:.0f} % |" for name, s in found.items()]
     lines += ["", "| figure | measured | wanted | |", "|---|---:|---|---|"]
-    lines += [f"| {text} | {figure:.2f} | {wanted} | {'met' if met else '**missed**'} |" for text, figure, wanted, met in judged]
+    for text, figure, wanted, met in judged:
+        lines.append(f"| {text} | {figure:.2f} | {wanted} | {'met' if met else '**missed**'} |")
     warning = distrust(options.rounds, {"": noisy(found)})
     return "\n".join(lines + (["", warning] if warning else [])) + "\n"
 

@@ -3,6 +3,8 @@
 from .arrays import array as array
 from .arrays import class_axis_last as class_axis_last
 from .arrays import same_shape as same_shape
+from .foreign import is_no_copy as is_no_copy
+from .foreign import memory as memory
 from .linear import GRADIENTS as GRADIENTS
 from .linear import LinearProblem as LinearProblem
 from .linear import count_of as count_of
