@@ -57,7 +57,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     max_iter        iterations of lbfgs, or epochs
     warm_start      whether `fit` begins where the last one ended, instead of zeros
     random_state    of the order of rows and of those held out
-    learning_rate   minibatch: of the optimizer; None: 0.1 for adagrad and sgd, 0.01 for adam
+    learning_rate   minibatch: of the optimizer; None: 0.1 for adagrad, 0.01 for adam and sgd (which many classes let go to 1)
     batch_size      minibatch: rows a step
     early_stopping  minibatch: hold rows out, end by their loss, and keep the parameters that were best by it
     validation_fraction  how many of the rows are held out, drawn from all alike
@@ -202,7 +202,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._layer().each(lambda a: a.astype(X.dtype, copy=False))
 
     def _decay(self) -> float:
-        """Of the penalty decay/2*|classifier|^2 beside the mean loss. Of two classes that is half of |coef_|^2: see _layer."""
+        """Of the penalty decay/2*|classifier|^2 beside the mean loss. (Of two classes, |coef_|^2 is twice that: _layer.)"""
         alpha = 1 / (self.C * self._weight_seen) if self.alpha is None else self.alpha
         return float(2 * alpha if len(self.classes_) == 2 else alpha)
 

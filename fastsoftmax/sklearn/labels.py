@@ -11,7 +11,7 @@ from .rows import Array
 
 
 def check_kind(y: Array) -> None:
-    """Refuse numbers that are not whole. (sklearn's own check warns where classes are many, as they are meant to be here.)"""
+    """Refuse numbers that are not whole. (sklearn's check warns of many classes, which are the point here.)"""
     if y.dtype.kind == "f":
         broken = np.flatnonzero(y != np.floor(y))
         if len(broken):
@@ -33,7 +33,7 @@ def encode_known(y: Array, classes: Array) -> NDArray[np.int64]:
     labels = np.minimum(np.searchsorted(classes, y), len(classes) - 1).astype(np.int64)
     unknown = np.flatnonzero(classes[labels] != y)
     if len(unknown):
-        raise ValueError(f"y[{unknown[0]}] is {y[unknown[0]]!r}, which is not in `classes`, the {len(classes)} that were given")
+        raise ValueError(f"y[{unknown[0]}] is {y[unknown[0]]!r}, which is not one of the {len(classes)} classes given")
     return labels
 
 

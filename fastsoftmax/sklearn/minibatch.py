@@ -12,7 +12,7 @@ from .progress import Told, bar
 from .rows import Layer, Rows, is_very_sparse, loss_and_add_gradient, mean_loss
 
 # name: (optimizer, its learning rate where none is given)
-OPTIMIZERS = {"adagrad": (optim.Adagrad, 0.1), "adam": (optim.Adam, 0.01), "sgd": (optim.SGD, 0.1)}
+OPTIMIZERS = {"adagrad": (optim.Adagrad, 0.1), "adam": (optim.Adam, 0.01), "sgd": (optim.SGD, 0.01)}
 
 
 def make_optimizer(solver: str, learning_rate: float | None) -> optim.Optimizer:

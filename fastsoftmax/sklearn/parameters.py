@@ -8,7 +8,7 @@ from .minibatch import OPTIMIZERS
 
 SOLVERS = ("lbfgs", *OPTIMIZERS)
 # name: (kind, lowest, whether that is allowed itself, highest, whether None is allowed)
-NUMBERS = {
+NUMBERS: dict[str, tuple[Any, int, bool, float, bool]] = {
     "C": (Real, 0, False, math.inf, False),
     "alpha": (Real, 0, True, math.inf, True),
     "tol": (Real, 0, True, math.inf, False),

@@ -146,8 +146,6 @@ def top(X: Matrix, layer: Layer, k: int, max_bytes: int) -> tuple[NDArray[np.flo
 
 def _top_of_row(row: Array, k: int) -> Array:
     """Indices of the k largest numbers, the largest first, among equals the least index."""
-    if k == 1:
-        return np.argmax(row, keepdims=True)
-    candidates = np.flatnonzero(row >= np.partition(row, -k)[-k])
+    candidates = np.flatnonzero(row >= (row.max() if k == 1 else np.partition(row, -k)[-k]))
     found: Array = candidates[np.argsort(-row[candidates], kind="stable")[:k]]
     return found
