@@ -57,7 +57,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     max_iter        iterations of lbfgs, or epochs
     warm_start      whether `fit` begins where the last one ended, instead of zeros
     random_state    of the order of rows and of those held out
-    learning_rate   minibatch: of the optimizer; None: 0.1 for adagrad, 0.01 for adam and sgd (which many classes let go to 1)
+    learning_rate   minibatch: of the optimizer; None: 0.1 for adagrad, 0.01 for adam and sgd (1 for many classes)
     batch_size      minibatch: rows a step
     early_stopping  minibatch: hold rows out, end by their loss, and keep the parameters that were best by it
     validation_fraction  how many of the rows are held out, drawn from all alike

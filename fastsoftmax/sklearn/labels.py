@@ -23,7 +23,7 @@ def encode(y: Array) -> tuple[Array, NDArray[np.int64]]:
     check_kind(y)
     classes, labels = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"y must have at least 2 classes, but has only one class: {classes[0]!r}")
+        raise ValueError(f"y must have at least 2 classes, but has only one class: {classes[0]}")
     return classes, labels.astype(np.int64, copy=False)
 
 

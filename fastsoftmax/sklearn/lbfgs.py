@@ -20,13 +20,14 @@ WORTH_BLAS_THREADS = 1_000_000_000  # rows times parameters
 
 
 class Objective:
-    """sum of weighted losses + decay/2*|classifier|^2, and its gradient, of all parameters in one vector of float64.
+    """Weighted mean of losses + decay/2*|classifier|^2, and its gradient, of all parameters in one vector of float64.
 
     Computed in the dtype of X. The classifier lies in the vector class by class; feature by feature for a very sparse X.
     """
 
     def __init__(self, rows: Rows, n_classes: int, has_bias: bool, decay: float, max_bytes: int):
-        self.rows, self.decay, self.max_bytes = rows, decay, max_bytes
+        self.rows = rows._replace(weights=rows.weights / rows.weights.sum())
+        self.decay, self.max_bytes = decay, max_bytes
         self.n_classes, self.has_bias, self.by_features = n_classes, has_bias, is_very_sparse(rows.X)
         self.n_coefficients = n_classes * rows.X.shape[1]
 
