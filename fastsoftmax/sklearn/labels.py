@@ -33,7 +33,7 @@ def encode_known(y: Array, classes: Array) -> NDArray[np.int64]:
     labels = np.minimum(np.searchsorted(classes, y), len(classes) - 1).astype(np.int64)
     unknown = np.flatnonzero(classes[labels] != y)
     if len(unknown):
-        raise ValueError(f"y[{unknown[0]}] is {y[unknown[0]]!r}, which is not one of the {len(classes)} classes given")
+        raise ValueError(f"y[{unknown[0]}] is {y[unknown[0]]}, which is not one of the {len(classes)} classes given")
     return labels
 
 
@@ -58,5 +58,5 @@ def _class_weights(class_weight: Any, labels: NDArray[np.int64], weights: NDArra
     by_class: Array = compute_class_weight(class_weight, classes=classes, y=classes)
     if not by_class.min() >= 0 or np.isinf(by_class.max()):
         bad = np.flatnonzero(~(by_class >= 0) | np.isinf(by_class))[0]
-        raise ValueError(f"class_weight of {classes[bad]!r} is {by_class[bad]}, but must be a number of at least 0")
+        raise ValueError(f"class_weight of {classes[bad]} is {by_class[bad]}, but must be a number of at least 0")
     return by_class

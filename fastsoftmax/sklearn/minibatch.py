@@ -33,8 +33,8 @@ class Stepper:
         self.optimizer, self.by_features = optimizer, by_features
 
     def laid_out(self, layer: Layer) -> Layer:
-        """The parameters in memory of their own, to be stepped."""
-        return layer.each(lambda a: np.array(a, order="F" if self.by_features else "C"))
+        """The parameters as they can be stepped: themselves where they lie so."""
+        return layer.each(lambda a: np.require(a, None, ["F" if self.by_features else "C", "A", "W"]))
 
     def step(self, rows: Rows, layer: Layer, max_bytes: int) -> float:
         """One step by these rows; the sum of their losses before it."""
@@ -108,7 +108,7 @@ def fit(stepper: Stepper, rows: Rows, layer: Layer, settings: Settings, rng: np.
             if held_out is not None:
                 history.held_out.append(mean_loss(held_out, layer, settings.max_bytes))
                 if history.held_out[-1] == min(history.held_out):
-                    best = stepper.laid_out(layer)
+                    best = layer.each(lambda a: a.copy(order="K"))
             if _without_gain(history.losses if held_out is None else history.held_out, settings.tol) >= settings.patience:
                 history.converged = True
                 break

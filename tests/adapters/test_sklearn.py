@@ -198,8 +198,9 @@ def test_partial_fit_is_an_epoch_of_fit(solver):
     np.testing.assert_array_equal(parts.coef_, whole.coef_)
     np.testing.assert_array_equal(parts.intercept_, whole.intercept_)
     assert parts.loss_curve_ == whole.loss_curve_ and parts.n_iter_ == whole.n_iter_ == 3
-    revived = pickle.loads(pickle.dumps(parts)).partial_fit(X, y)
-    np.testing.assert_array_equal(revived.coef_, whole.partial_fit(X, y).coef_)
+    revived = pickle.loads(pickle.dumps(parts))
+    revived.coef_.flags.writeable = False  # as of a model that is mapped from a file
+    np.testing.assert_array_equal(revived.partial_fit(X, y).coef_, whole.partial_fit(X, y).coef_)
 
 
 def test_partial_fit_over_a_stream_learns_classes_it_sees_later():
@@ -223,7 +224,7 @@ def test_partial_fit_refuses():
     model = SoftmaxClassifier(solver="adagrad")
     with pytest.raises(ValueError, match="classes must be given at the first call"):
         model.partial_fit(X, y)
-    with pytest.raises(ValueError, match=r"y\[\d+\] is .*'class 00004'.*, which is not one of the 4 classes"):
+    with pytest.raises(ValueError, match=r"y\[\d+\] is class 00004, which is not one of the 4 classes"):
         model.partial_fit(X, y, classes=np.unique(y)[:4])
     with pytest.raises(ValueError, match="needs all rows at once"):
         clone(model).set_params(class_weight="balanced").partial_fit(X, y, classes=np.unique(y))
@@ -349,7 +350,7 @@ def test_what_did_not_converge_says_so():
     ({"max_iter": 0}, "max_iter is 0, but must be an integer of at least 1"),
     ({"validation_fraction": 1.0}, "validation_fraction is 1.0, but must be a number above 0 and below 1"),
     ({"class_weight": "unfair"}, "class_weight is 'unfair'; allowed are a dict, 'balanced' and None"),
-    ({"class_weight": {"class 00002": -1}}, "class_weight of .*'class 00002'.* is -1.0, but must be a number of"),
+    ({"class_weight": {"class 00002": -1}}, "class_weight of class 00002 is -1.0, but must be a number of"),
     ({"max_workspace_bytes": 1}, "max_workspace_bytes is 1, but the least"),
 ])
 def test_bad_parameters(parameters, message):
@@ -375,7 +376,7 @@ def test_the_bench(monkeypatch, capsys):
     monkeypatch.setattr(sklearn_door, "memory", lambda name, size: 1e6 if name != sklearn_door.THEIRS else 11e6)
     assert sklearn_door.main(["--size", "60,3,20", "--rounds", "2"]) == 0
     said = capsys.readouterr().out
-    assert "60 x 3, 20 classes" in said and said.count("SoftmaxClassifier") == 2
+    assert "60 x 3, 20 classes" in said and all(f"| {label} |" in said for label in sklearn_door.LABELS.values())
     monkeypatch.setattr(sklearn_door, "SIZE", (60, 3, 20))
     monkeypatch.setattr(sklearn_door, "TIMES", 1e9)
     assert sklearn_door.main(["--size", "60,3,20", "--rounds", "1"]) == sklearn_door.MISSED
