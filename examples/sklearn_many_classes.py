@@ -1,4 +1,4 @@
-"""Thousands of classes named by strings, with scikit-learn: which of 2,000 words stood there, from features of its context."""
+"""Thousands of classes named by strings, with scikit-learn: which of 2,000 words, from 32 features of its context."""
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -13,7 +13,7 @@ def sample(n_rows=8_000, n_features=32, n_classes=2_000, seed=0):
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(n_rows) % n_classes)
     centres = rng.standard_normal((n_classes, n_features), np.float32)
-    X = centres[labels] + 0.5 * rng.standard_normal((n_rows, n_features), np.float32)
+    X = centres[labels] + rng.standard_normal((n_rows, n_features), np.float32)
     return X, np.array([f"word-{k:04d}" for k in labels])
 
 
