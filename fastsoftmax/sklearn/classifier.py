@@ -121,7 +121,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if first:
             self.classes_, self._weight_seen, self.n_iter_ = known, 0.0, 0
             self._keep(_zeros(len(known), X, self.fit_intercept))
-        if not hasattr(self, "_stepper"):
+        if not (hasattr(self, "_stepper") and isinstance(self._stepper.optimizer, minibatch.OPTIMIZERS[self.solver][0])):
             self._begin(X)
         self._weight_seen += float(data.weights.sum())
         data = data._replace(X=data.X.astype(self.coef_.dtype, copy=False))
@@ -220,11 +220,13 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.coef_, self.intercept_ = (w, b) if len(self.classes_) > 2 else (w[1:] - w[:1], b[1:] - b[:1])
 
     def _begin(self, X: Matrix) -> None:
-        optimizer = minibatch.make_optimizer(self.solver, self.learning_rate)
-        self._stepper, self._random = minibatch.Stepper(optimizer, is_very_sparse(X)), check_random_state(self.random_state)
+        self._stepper = minibatch.Stepper(minibatch.make_optimizer(self.solver), is_very_sparse(X))
+        self._random = check_random_state(self.random_state)
 
     def _settings(self) -> minibatch.Settings:
-        return minibatch.Settings(self._decay(), self.batch_size, self.max_iter, self.tol, self.n_iter_no_change,
+        usual = minibatch.OPTIMIZERS[self.solver][1]
+        rate = usual if self.learning_rate is None else self.learning_rate
+        return minibatch.Settings(rate, self._decay(), self.batch_size, self.max_iter, self.tol, self.n_iter_no_change,
                                   self.max_workspace_bytes, self.verbose)
 
     def _fit_minibatch(self, data: Rows, start: Layer) -> Layer:

@@ -15,11 +15,11 @@ from .rows import Layer, Rows, is_very_sparse, loss_and_add_gradient, mean_loss
 OPTIMIZERS = {"adagrad": (optim.Adagrad, 0.1), "adam": (optim.Adam, 0.01), "sgd": (optim.SGD, 0.01)}
 
 
-def make_optimizer(solver: str, learning_rate: float | None) -> optim.Optimizer:
-    """The optimizer of that name."""
+def make_optimizer(solver: str) -> optim.Optimizer:
+    """The optimizer of that name; its learning rate and decay are set at each epoch."""
     kind, usual = OPTIMIZERS[solver]
     options = {"momentum": 0.9} if solver == "sgd" else {}
-    made: optim.Optimizer = kind(usual if learning_rate is None else learning_rate, **options)
+    made: optim.Optimizer = kind(usual, **options)
     return made
 
 
@@ -55,6 +55,7 @@ class Stepper:
 class Settings:
     """decay: of the penalty decay/2*|classifier|^2 beside the mean loss; patience: epochs without a gain of tol."""
 
+    rate: float
     decay: float
     batch_size: int
     max_iter: int
@@ -82,7 +83,7 @@ def epoch(stepper: Stepper, rows: Rows, layer: Layer, settings: Settings, rng: n
 
     A batch's gradient is scaled so that it is that of all rows on average, whatever weights its rows have.
     """
-    stepper.optimizer.weight_decay = {"classifier": settings.decay}
+    stepper.optimizer.lr, stepper.optimizer.weight_decay = settings.rate, {"classifier": settings.decay}
     mean, weight = 0.0, float(rows.weights.sum())
     for chosen in np.array_split(rng.permutation(rows.n_rows), n_batches(rows, settings.batch_size)):
         batch = rows.take(chosen)
@@ -94,7 +95,7 @@ def epoch(stepper: Stepper, rows: Rows, layer: Layer, settings: Settings, rng: n
     objective = mean + 0.5 * settings.decay * float(flat @ flat)
     if not (math.isfinite(objective) and np.isfinite(flat).all()):
         raise ValueError("Floating-point overflow: the loss is no longer finite. Scale the columns of X, or lower "
-                         f"learning_rate, which is {stepper.optimizer.lr}")
+                         f"learning_rate, which is {settings.rate}")
     return objective
 
 

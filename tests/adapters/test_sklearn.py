@@ -215,6 +215,16 @@ def test_partial_fit_over_a_stream_learns_classes_it_sees_later():
     assert model.classes_[-1] == "zebra" and model.coef_.shape == (11, 6)
 
 
+def test_partial_fit_heeds_what_was_set_since():
+    X, y = data()
+    model = SoftmaxClassifier(solver="sgd", random_state=0).partial_fit(X, y, classes=np.unique(y))
+    before = model.coef_.copy()
+    model.set_params(learning_rate=1e-9).partial_fit(X, y)
+    np.testing.assert_allclose(model.coef_, before, atol=1e-6)
+    model.set_params(solver="adam", learning_rate=0.5).partial_fit(X, y)
+    assert np.abs(model.coef_ - before).max() > 0.4
+
+
 def test_partial_fit_refuses():
     X, y = data()
     with pytest.raises(AttributeError, match="partial_fit") as raised:
