@@ -142,27 +142,30 @@ def linear_plan(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, b
 
 
 class LinearCrossEntropyStep(NamedTuple, Generic[LossT]):
-    """loss, lse: as of LinearCrossEntropyGrad; dfeatures: as the features; all by the parameters before the step."""
+    """loss, lse: as of LinearCrossEntropyGrad; dfeatures: as the features, None where not wanted.
+
+    All by the parameters before the step.
+    """
 
     loss: LossT
-    dfeatures: NDArray[Any]
+    dfeatures: NDArray[Any] | None
     lse: Rows[np.float64]
 
 
 @overload
 def linear_cross_entropy_step(features: ForeignT, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
                               reduction: t.Reduction = "mean", dlosses: ArrayLike | None = None,
-                              bias: t.Written | None = None,
+                              bias: t.Written | None = None, wrt: Sequence[t.Gradient] = ...,
                               **options: Unpack[t.LinearStepOptions]) -> t.ForeignLinearStep[ForeignT]: ...
 @overload
 def linear_cross_entropy_step(features: ArrayLike, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
                               reduction: Reduced = "mean", dlosses: ArrayLike | None = None,
-                              bias: t.Written | None = None,
+                              bias: t.Written | None = None, wrt: Sequence[t.Gradient] = ...,
                               **options: Unpack[t.LinearStepOptions]) -> LinearCrossEntropyStep[np.float64]: ...
 @overload
 def linear_cross_entropy_step(features: ArrayLike, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
                               reduction: Literal["none"], dlosses: ArrayLike | None = None,
-                              bias: t.Written | None = None,
+                              bias: t.Written | None = None, wrt: Sequence[t.Gradient] = ...,
                               **options: Unpack[t.LinearStepOptions]) -> LinearCrossEntropyStep[Rows[np.float64]]: ...
 @functools.partial(any_array, written=("classifier", "bias"))
 @quiet
@@ -173,7 +176,8 @@ def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], lab
                               softcap: Number | None = None, temperature: Number = 1.0, empty: t.Empty = "nan",
                               shift: SupportsIndex = 0, max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES,
                               compute_dtype: t.ComputeDtype | None = None,
-                              dlosses: ArrayLike | None = None) -> LinearCrossEntropyStep[Any]:
+                              dlosses: ArrayLike | None = None,
+                              wrt: Sequence[t.Gradient] = check.GRADIENTS) -> LinearCrossEntropyStep[Any]:
     """One training step: loss and dfeatures, and classifier and bias stepped in place -> LinearCrossEntropyStep.
 
     The same numbers as with linear_cross_entropy_and_grad and a step on the whole gradient, which never exists here: each
@@ -181,6 +185,7 @@ def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], lab
 
     optimizer  one of fastsoftmax.optim, which knows the two as "classifier" and "bias"
     classifier, bias  arrays that can be written to; bias None for none
+    wrt        without "features" there is no dfeatures, which saves a product; the other two are stepped in any case
     The other arguments are those of linear_cross_entropy_and_grad. Where the logits of all rows fit the workspace
     (n_rows*n_classes numbers), they are computed once, else twice.
     """
@@ -189,7 +194,7 @@ def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], lab
                    temperature=temperature, axis=-1, empty=empty)
     problem = check.linear_step(features, classifier, labels, bias, options, optimizer=optimizer, shift=shift,
                                 max_workspace_bytes=max_workspace_bytes, dlosses=dlosses,
-                                compute_dtype=compute_dtype)
+                                compute_dtype=compute_dtype, wrt=wrt)
     filled = execute(problem)
     loss = reduced(problem.loss, filled.losses)
     return LinearCrossEntropyStep(loss, filled.gradients[0], filled.lse.reshape(problem.loss.lead)[()])

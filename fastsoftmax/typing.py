@@ -144,7 +144,7 @@ class GradOptions(Options, _Grad, total=False):
 
 
 class LinearStepOptions(TypedDict, total=False):
-    """What linear_cross_entropy_step takes beside `reduction`, `optimizer`, `bias` and `dlosses`."""
+    """What linear_cross_entropy_step takes beside `reduction`, `optimizer`, `bias`, `dlosses` and `wrt`."""
 
     class_weight: ArrayLike | None
     sample_weight: ArrayLike | None

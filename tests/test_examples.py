@@ -108,6 +108,15 @@ def test_array_libraries(capsys):
             assert re.search(rf"^{library} +{kind} ", out, re.M)
 
 
+def test_many_classes_by_scikit_learn(capsys):
+    pytest.importorskip("sklearn")
+    out = printed(example("sklearn_many_classes"), capsys)
+    assert "2,000 classes" in out
+    first, fifth = map(float, re.search(r"right ([\d.]+)%, among the first five ([\d.]+)%", out).groups())
+    later = float(re.search(r"the test rows too: ([\d.]+)%", out).group(1))
+    assert 50 < first < fifth and first < later
+
+
 @pytest.mark.filterwarnings("default")  # the notebook machinery warns about itself
 def test_notebook_runs(monkeypatch):
     nbformat = pytest.importorskip("nbformat")
