@@ -11,6 +11,7 @@ except ImportError as _missing:
 
 from .linear import linear_cross_entropy as linear_cross_entropy
 from .losses import cross_entropy as cross_entropy
+from .memory import empty_cache as empty_cache
 from .modules import CrossEntropyLoss as CrossEntropyLoss
 from .modules import LinearCrossEntropyLoss as LinearCrossEntropyLoss
 from .softmaxes import log_softmax as log_softmax

@@ -36,12 +36,6 @@ def tensor_of(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(array)
 
 
-def room_like(tensor: Tensor) -> NDArray[Any] | None:
-    """Where a result laid out as torch.empty_like(tensor) goes, or None where an array of NumPy's own is laid out so: its
-    large ones lie in huge pages, which are there in a fifth of the time."""
-    return None if tensor.is_contiguous() else array_of(torch.empty_like(tensor))
-
-
 def scalars_of(values: Any, dtype: torch.dtype) -> Tensor:
     """Losses of the public face, float64, as torch gives them."""
     if isinstance(values, np.ndarray):

@@ -55,14 +55,21 @@ def second_order(loss: Callable[..., Tensor], inputs: Sequence[Tensor | None], u
                  at: Sequence[int], needed: Sequence[bool]) -> list[Tensor | None]:
     """The gradient of sum(v*g) with regard to `upstream` and to `inputs`, those `needed`; g is the gradient of
     upstream*loss(*inputs) with regard to the inputs `at`, a v for each."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        x: list[Any] = [t.detach().requires_grad_() if i in at and t is not None and not t.requires_grad else t
-             for i, t in enumerate(inputs)]
-        u = upstream if upstream.requires_grad else upstream.detach().requires_grad_()
-        value = loss(*x)
-        first = torch.autograd.grad(value, [x[i] for i in at], u.to(value.dtype), create_graph=True)
-        product = torch.stack([(g * v).sum(dtype=value.dtype) for g, v in zip(first, vs, strict=True)]).sum()
-        wanted = [t for t, need in zip((u, *x), needed, strict=True) if need]
-        found = iter(torch.autograd.grad(product, wanted, create_graph=again, allow_unused=True, materialize_grads=True))
+    operands: tuple[Any, ...] = (upstream, *inputs)
+    chosen = [i for i, need in enumerate(needed) if need]
+
+    def gradients(*some: Tensor) -> tuple[Tensor, ...]:
+        u, *x = _replaced(operands, chosen, some)
+        value, pull, *_ = torch.func.vjp(lambda *y: loss(*_replaced(x, at, y)), *(x[i] for i in at))
+        found: tuple[Tensor, ...] = pull(u.to(value.dtype))
+        return found
+
+    found = iter(torch.func.vjp(gradients, *(operands[i] for i in chosen))[1](tuple(vs)))
     return [next(found) if need else None for need in needed]
+
+
+def _replaced(values: Sequence[Any], at: Sequence[int], by: Sequence[Any]) -> list[Any]:
+    changed = list(values)
+    for i, value in zip(at, by, strict=True):
+        changed[i] = value
+    return changed

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from .. import api
 from . import composed
-from .arrays import HALVES, array_of, checked, room_like, scalars_of, tensor_of
+from .arrays import HALVES, array_of, checked, scalars_of
 from .composed import class_axis, is_probabilities, second_order
+from .memory import empty_like
 from .ops import Op, is_eager, times
 
 LOSS = ("Tensor input, Tensor target, Tensor? weight, str reduction, int ignore_index, float label_smoothing, "
@@ -73,12 +74,12 @@ def _call(function: Any, soft: Any, input: Tensor, target: Tensor, weight: Tenso
 def _call_and_grad(input: Tensor, target: Tensor, *loss: Any, dlosses: Any = None) -> tuple[Any, Tensor]:
     """loss, and its gradient shaped, typed and laid out as torch.empty_like(input)."""
     options: dict[str, Any] = {} if dlosses is None else {"dlosses": dlosses}
-    mixed = is_probabilities(input, target) and target.dtype is not input.dtype  # the gradient may come in another dtype
-    if not mixed and (out := room_like(input)) is not None:
-        options["out"] = out
-    value, grad, _ = _call(api.cross_entropy_and_grad, api.soft_cross_entropy_and_grad, input, target, *loss, **options)
-    dinput = tensor_of(grad)
-    return value, torch.empty_like(input).copy_(dinput) if mixed else dinput
+    dinput = empty_like(input)
+    if mixed := is_probabilities(input, target) and target.dtype is not input.dtype:
+        dinput_wide = torch.empty_like(dinput, dtype=torch.promote_types(input.dtype, target.dtype))
+    value, _, _ = _call(api.cross_entropy_and_grad, api.soft_cross_entropy_and_grad, input, target, *loss,
+                        out=array_of(dinput_wide if mixed else dinput), **options)
+    return value, dinput.copy_(dinput_wide) if mixed else dinput
 
 
 def _compute(input: Tensor, target: Tensor, *loss: Any) -> tuple[Tensor, Tensor]:
@@ -109,7 +110,7 @@ def _backward(ctx: Any, upstream: Tensor | None, _: None) -> tuple[Tensor | None
     dinput = dtarget = None
     if upstream is not None:
         if ctx.needs_input_grad[0]:
-            now = ctx.with_grad and not torch.is_grad_enabled()
+            now = ctx.with_grad and not upstream.ndim and not torch.is_grad_enabled()
             dinput = (times([grad], upstream)[0] if now else
                       _cross_entropy_backward(upstream, input, target, weight, *ctx.options))
         if ctx.needs_input_grad[1]:

@@ -41,20 +41,31 @@ class Op:
         LIBRARY.impl(name, kernel, "CPU")
         torch.library.register_fake(f"fastsoftmax::{name}", fake, lib=LIBRARY)
         torch.library.register_autograd(f"fastsoftmax::{name}", backward, setup_context=save, lib=LIBRARY)
-        formulas = {"forward": kernel, "setup_context": save, "backward": backward}
+        formulas = {"forward": kernel, "setup_context": save, "backward": backward, "vmap": self._one_by_one}
         node = type(name, (torch.autograd.Function,), {key: staticmethod(f) for key, f in formulas.items()})
         self._kernel, self._differentiable = kernel, node.apply  # type: ignore[attr-defined]
         self.overload: Any = getattr(torch.ops.fastsoftmax, name).default
 
     def __call__(self, *arguments: Any) -> Any:
-        if not is_eager() or not PLAIN.issuperset(map(type, arguments)):
-            return self.overload(*arguments)
-        differentiable = torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments)
-        return (self._differentiable if differentiable else self._kernel)(*arguments)
+        if is_eager() and PLAIN.issuperset(map(type, arguments)):
+            differentiable = torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments)
+            return (self._differentiable if differentiable else self._kernel)(*arguments)
+        if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+            return self._differentiable(*arguments)  # torch.func knows these, and not what register_autograd makes
+        return self.overload(*arguments)
+
+    def _one_by_one(self, info: Any, in_dims: Sequence[Any], *arguments: Any) -> tuple[Any, Any]:
+        """torch.func.vmap."""
+        found = [self(*(a.select(dim, i) if isinstance(dim, int) else a for a, dim in zip(arguments, in_dims, strict=True)))
+                 for i in range(info.batch_size)]
+        if isinstance(found[0], Tensor):
+            return torch.stack(found), 0
+        stacked = tuple(map(torch.stack, zip(*found, strict=True)))
+        return stacked, (0,) * len(stacked)
 
 
 def is_eager() -> bool:
-    """Whether nothing but autograd looks on: no compiler, tracer, transform or mode."""
+    """Whether nothing but autograd looks on: no compiler, transform, mode or tracer."""
     return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
                 or torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack() or torch._C._is_tracing())
 
@@ -62,7 +73,7 @@ def is_eager() -> bool:
 def times(grads: Sequence[Tensor], upstream: Tensor) -> Sequence[Tensor]:
     """Gradients that the forward pass has left, times the scalar upstream gradient: for nothing where that is 1, and in
     their own memory where the graph is about to be freed, so that nobody else will ask for them."""
-    if type(upstream) is not Tensor or torch._C._autograd._get_current_graph_task_keep_graph():
+    if not is_eager() or type(upstream) is not Tensor or torch._C._autograd._get_current_graph_task_keep_graph():
         return [grad * upstream for grad in grads]
     factor = upstream.item()
     return grads if factor == 1 else [grad.mul_(factor) for grad in grads]

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from .. import api
-from .arrays import array_of, checked, room_like, tensor_of
+from .arrays import array_of, checked
+from .memory import empty_like
 from .ops import Op
 
 
@@ -38,9 +39,9 @@ def _over(op: Op, input: Tensor, dim: int, dtype: torch.dtype | None) -> Tensor:
 def _along(function: Any, dim: int, first: Tensor, *others: Tensor) -> Tensor:
     """A function of the public face over `dim`; its result is laid out as torch.empty_like(first)."""
     options: dict[str, Any] = {} if dim in (-1, first.ndim - 1) else {"axis": dim}
-    if (out := room_like(first)) is not None:
-        options["out"] = out
-    return tensor_of(function(array_of(first), *map(array_of, others), **options))
+    result = empty_like(first)
+    function(array_of(first), *map(array_of, others), out=array_of(result), **options)
+    return result
 
 
 def _registered(name: str, function: Any, gradient: Any, second: Callable[..., tuple[Tensor, Tensor]]) -> Op:
