@@ -477,3 +477,14 @@ def test_the_linear_loss_as_a_module(out_features):
         torch.testing.assert_close(ours(x, target), theirs(x, target))
     with pytest.raises(ValueError, match="^weight has shape"):
         fst.LinearCrossEntropyLoss(5, 7, weight=torch.ones(5))
+
+
+def test_the_benchmark_judges(capsys):
+    from fastsoftmax.bench import torch_door
+
+    status = torch_door.main(["--rounds", "1", "--large", "16,1000"])
+    out = capsys.readouterr().out
+    assert status == (torch_door.MISSED if "MISSED" in out else 0)
+    assert "large, forward and backward: PyTorch's time over the door's: " in out
+    found = {name: {"ms": 1.0, "min_ms": 0.001} for name in torch_door.contenders((2, 3))}
+    assert [met for *_, met in torch_door.judged(found, found)] == [True, True, False]

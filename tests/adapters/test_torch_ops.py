@@ -64,8 +64,7 @@ def grads(loss, given):
     return torch.autograd.grad(loss, [t for t in given if t.requires_grad])
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize("compiler", ["aot_eager", "inductor"])
+@pytest.mark.parametrize(("compiler", "dynamic"), [("aot_eager", False), ("aot_eager", True), ("inductor", True)])
 def test_compiled_whole(compiler, dynamic):
     torch._dynamo.reset()
     given = inputs()
@@ -171,7 +170,7 @@ CASES = [("nn.functional.cross_entropy", fst.cross_entropy, functional.cross_ent
          ("softmax", fst.softmax, functional.softmax, DTYPES),
          ("log_softmax", fst.log_softmax, functional.log_softmax, DTYPES),
          ("nn.functional.linear_cross_entropy", fst.linear_cross_entropy, getattr(functional, "linear_cross_entropy", None),
-          DTYPES[:2])]
+          DTYPES[:1])]
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +195,7 @@ def widened(value):
 
 
 @pytest.mark.parametrize(("name", "ours", "theirs", "dtype"),
-                         [(*case[:3], dtype) for case in CASES for dtype in case[3]], ids=str)
+                         [pytest.param(*case[:3], dtype, id=f"{case[0]}-{dtype}") for case in CASES for dtype in case[3]])
 def test_torchs_sample_inputs(samples, name, ours, theirs, dtype):
     """torch's loss and gradients of the same numbers in float64, within its tolerances for the dtype."""
     found = samples(name, dtype)
@@ -217,6 +216,6 @@ def test_torchs_sample_inputs(samples, name, ours, theirs, dtype):
         true = torch.autograd.grad(right, [wide[i] for i in at], upstream.to(right.dtype))
         for grad, exact in zip(got, true, strict=True):
             # softmax's backward starts from its rounded output, as torch's does: its error is one of the whole row
-            by_row = {"rtol": 0, "atol": 4 * torch.finfo(dtype).eps * float(exact.abs().max())}
             rounded = "softmax" in name and "dtype" not in sample.kwargs and dtype.itemsize == 2 and exact.numel()
-            torch.testing.assert_close(grad, exact.to(grad.dtype), equal_nan=True, **(by_row if rounded else {}))
+            by_row = {"rtol": 0, "atol": 4 * torch.finfo(dtype).eps * float(exact.abs().max())} if rounded else {}
+            torch.testing.assert_close(grad, exact.to(grad.dtype), equal_nan=True, **by_row)
