@@ -47,7 +47,7 @@ def extension(name, flags):
     return Extension(
         f"fastsoftmax.backends._{name}",
         [f"src_cython/{name}.pyx"],
-        include_dirs=["src_cython", numpy.get_include()],
+        include_dirs=["src_cython", "fastsoftmax/include", numpy.get_include()],
         extra_compile_args=FLAGS + flags,
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         depends=[str(p) for p in Path("src_cython").iterdir() if p.suffix in (".h", ".inc", ".pxi", ".pyx")],
@@ -55,6 +55,7 @@ def extension(name, flags):
     )
 
 
-extensions = [extension("cpu", [])] + [extension(f"kernels_{level}", flags) for level, flags in levels().items()]
+extensions = [extension("cpu", []), extension("xla", [])]
+extensions += [extension(f"kernels_{level}", flags) for level, flags in levels().items()]
 setup(ext_modules=cythonize(extensions, include_path=["src_cython"], compiler_directives={"language_level": "3"}),
       cmdclass={"build_ext": BuildWhatCompiles})
