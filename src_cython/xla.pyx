@@ -65,7 +65,9 @@ cdef extern from *:
     """
     #include <Python.h>
     #include <fastsoftmax.h>
+    #include "huge_pages.h"
     """
+    void ask_for_huge_pages(void *, size_t) noexcept nogil
     enum: FASTSOFTMAX_OK, FASTSOFTMAX_FLOAT64, FASTSOFTMAX_FLOAT32, FASTSOFTMAX_BFLOAT16, FASTSOFTMAX_FLOAT16
     int64_t FASTSOFTMAX_NO_IGNORE
     ctypedef struct Options "fastsoftmax_options":
@@ -163,6 +165,10 @@ cdef int dtype_of(const XlaBuffer *buffer) noexcept nogil:
     return FASTSOFTMAX_FLOAT16 if buffer.dtype == XLA_F16 else -1
 
 
+cdef size_t itemsize_of(int dtype) noexcept nogil:
+    return 8 if dtype == FASTSOFTMAX_FLOAT64 else 4 if dtype == FASTSOFTMAX_FLOAT32 else 2
+
+
 cdef bint take(Call *call, XlaFrame *frame) noexcept nogil:
     """Take the frame apart; False where it is not as fastsoftmax.jax makes it."""
     cdef XlaAttributes *attributes = &frame.attributes
@@ -238,6 +244,8 @@ cdef XlaError *label_error(const Call *call, int64_t row) noexcept nogil:
 cdef XlaError *softmax_of(Call *call) noexcept nogil:
     cdef int64_t status, v = call.n_classes, n = call.n_rows
     cdef double *lse
+    if call.whole.kernel != LOGSUMEXP:
+        ask_for_huge_pages(call.first.data, n * v * itemsize_of(call.dtype))
     if call.whole.kernel == SOFTMAX:
         status = kernels.softmax(call.dtype, n, v, call.logits.data, v, call.first.data, v, &call.options)
     elif call.whole.kernel == LOG_SOFTMAX:
@@ -282,6 +290,8 @@ cdef XlaError *losses_of(Call *call) noexcept nogil:
         call.labels = as_int64(call.target, room, n)
     error = weigh(call)
     if error == NULL:
+        if call.second != NULL and call.second.data != call.logits.data:
+            ask_for_huge_pages(call.second.data, n * call.n_classes * itemsize_of(call.dtype))
         error = run_parts(call)
     free(room)
     return error
@@ -396,7 +406,7 @@ cdef XlaError *weigh_run(const Call *call, int64_t run, int64_t n, double *total
 
 cdef XlaError *run_parts(Call *call) noexcept nogil:
     cdef int64_t i, row, status = FASTSOFTMAX_OK, v = call.n_classes, n = call.n_rows / call.n_parts
-    cdef int64_t row_bytes = v * (8 if call.dtype == FASTSOFTMAX_FLOAT64 else 4 if call.dtype == FASTSOFTMAX_FLOAT32 else 2)
+    cdef int64_t row_bytes = v * itemsize_of(call.dtype)
     cdef Options options = call.options
     cdef const char *logits = <const char *>call.logits.data
     cdef char *dlogits = NULL
