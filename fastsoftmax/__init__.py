@@ -5,6 +5,7 @@ from .api import LabelError as LabelError
 from .api import cross_entropy as cross_entropy
 from .api import cross_entropy_and_grad as cross_entropy_and_grad
 from .api import entropy as entropy
+from .api import get_include as get_include
 from .api import get_num_threads as get_num_threads
 from .api import kl_divergence as kl_divergence
 from .api import log_softmax as log_softmax

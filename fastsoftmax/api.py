@@ -6,6 +6,7 @@ taken as float64). Formulas: reference.py; errors: check.py.
 """
 
 import functools
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Generic, Literal, NamedTuple, SupportsIndex, TypeVar, Unpack, cast, overload
@@ -286,6 +287,11 @@ def warmup() -> None:
     log_softmax(logits)
     softmax_grad(logits, logits)
     entropy(softmax(logits))
+
+
+def get_include() -> str:
+    """The folder of fastsoftmax.h, the header of the C API, for `include_dirs` of an extension that is to be compiled."""
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "include")
 
 
 def show_config() -> None:

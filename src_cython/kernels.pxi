@@ -134,7 +134,8 @@ cdef inline bint is_inert(const Task *task, Py_ssize_t i, int64_t y, int phase) 
 cdef void inert_row(const Task *task, Py_ssize_t i, Py_ssize_t block0, Py_ssize_t block1, int phase) noexcept nogil:
     if phase == ALL or phase == FINISH:
         task.losses[i] = 0
-        task.lse[i] = 0
+        if task.lse != NULL:
+            task.lse[i] = 0
     if phase == FINISH:
         (<Final *>task.finals)[i].row = -1
     if (phase == ALL or phase == WRITE) and task.out != NULL:

@@ -1,96 +1,33 @@
-# cython: language_level=3, freethreading_compatible=True, cdivision=True
+# cython: freethreading_compatible=True, cdivision=True
 # The handlers that XLA calls for fastsoftmax.jax, on its own threads and without the interpreter, over the C API.
 # Class axis last, arrays close together. vmap adds axes in front, to every argument and result.
 
-from cpython.pycapsule cimport PyCapsule_New
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.math cimport NAN
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, uint8_t, uint16_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 
-cdef extern from "xla_ffi.h":
-    enum: XLA_MAJOR, XLA_MINOR, XLA_METADATA, XLA_EXECUTE, XLA_ARRAY
-    enum: XLA_INVALID_ARGUMENT, XLA_RESOURCE_EXHAUSTED, XLA_FAILED_PRECONDITION
-    enum: XLA_S8, XLA_S16, XLA_S32, XLA_S64, XLA_U8, XLA_U16, XLA_U32, XLA_U64, XLA_F16, XLA_F32, XLA_F64, XLA_BF16
-    ctypedef struct XlaError "xla_error":
-        pass
-    ctypedef struct XlaExtension "xla_extension":
-        size_t struct_size
-        int type
-    ctypedef struct XlaVersion "xla_version":
-        size_t struct_size
-        XlaExtension *extension
-        int major, minor
-    ctypedef struct XlaErrorArguments "xla_error_arguments":
-        size_t struct_size
-        XlaExtension *extension
-        const char *message
-        int code
-    ctypedef struct XlaApi "xla_api":
-        size_t struct_size
-        XlaVersion version
-        XlaError *(*make_error)(XlaErrorArguments *) noexcept nogil
-    ctypedef struct XlaBuffer "xla_buffer":
-        int dtype
-        void *data
-        int64_t rank
-        int64_t *dims
-    ctypedef struct XlaArray "xla_array":
-        size_t size
-        void *data
-    ctypedef struct XlaList "xla_list":
-        int64_t size
-        void **items
-    ctypedef struct XlaAttributes "xla_attributes":
-        int64_t size
-        int *types
-        void **items
-    ctypedef struct XlaFrame "xla_frame":
-        size_t struct_size
-        XlaExtension *extension
-        const XlaApi *api
-        int stage
-        XlaList arguments, results
-        XlaAttributes attributes
-    ctypedef struct XlaMetadata "xla_metadata":
-        size_t struct_size
-        XlaVersion version
-        unsigned int traits
-        int64_t state_type
-    ctypedef struct XlaMetadataExtension "xla_metadata_extension":
-        XlaMetadata *metadata
+from fastsoftmax.backends.cython import C_API as _C_API
 
-cdef extern from *:
-    """
-    #include <Python.h>
-    #include <fastsoftmax.h>
-    #include "huge_pages.h"
-    """
+include "header.pxi"
+include "xla_ffi.pxi"
+
+cdef extern from "huge_pages.h":
     void ask_for_huge_pages(void *, size_t) noexcept nogil
-    enum: FASTSOFTMAX_OK, FASTSOFTMAX_FLOAT64, FASTSOFTMAX_FLOAT32, FASTSOFTMAX_BFLOAT16, FASTSOFTMAX_FLOAT16
-    int64_t FASTSOFTMAX_NO_IGNORE
-    ctypedef struct Options "fastsoftmax_options":
-        const void *class_weight
-        const double *sample_weight
-        const double *dlosses
-        double grad_scale, temperature, softcap, label_smoothing, z_loss
-        int64_t ignore_index
-        int32_t n_threads
-    ctypedef struct Api "fastsoftmax_api":
-        int64_t (*softmax)(int, int64_t, int64_t, const void *, int64_t, void *, int64_t, const Options *) noexcept nogil
-        int64_t (*log_softmax)(int, int64_t, int64_t, const void *, int64_t, void *, int64_t, const Options *) noexcept nogil
-        int64_t (*logsumexp)(int, int64_t, int64_t, const void *, int64_t, double *, const Options *) noexcept nogil
-        int64_t (*cross_entropy)(int, int64_t, int64_t, const void *, int64_t, const int64_t *, double *, double *, void *,
-                                 int64_t, const Options *) noexcept nogil
-        int64_t (*soft_cross_entropy)(int, int64_t, int64_t, const void *, int64_t, const void *, int64_t, double *, double *,
-                                      void *, int64_t, const Options *) noexcept nogil
-        int64_t (*scan_labels)(int, int64_t, int64_t, const int64_t *, double *, const Options *) noexcept nogil
-    const Api *fastsoftmax_import() except NULL
-    Options fastsoftmax_default_options() noexcept nogil
-    const char *fastsoftmax_status_text(int64_t) noexcept nogil
 
-cdef const Api *kernels = fastsoftmax_import()
+cdef const Api *kernels = <const Api *>PyCapsule_GetPointer(_C_API, API_CAPSULE)
+if kernels.version != API_VERSION or kernels.struct_size != sizeof(Api):
+    raise ImportError("the handlers for XLA and the compiled kernels are of different versions: reinstall fastsoftmax")
+
+cdef extern from "fastsoftmax.h":
+    int64_t NO_IGNORE "FASTSOFTMAX_NO_IGNORE"
+    enum:
+        FLOAT64 "FASTSOFTMAX_FLOAT64"
+        FLOAT32 "FASTSOFTMAX_FLOAT32"
+        BFLOAT16 "FASTSOFTMAX_BFLOAT16"
+        FLOAT16 "FASTSOFTMAX_FLOAT16"
 
 # The attributes, which XLA sorts by name: `numbers`, float64, and `whole`, int64.
 NUMBERS = ("temperature", "softcap", "label_smoothing", "z_loss")
@@ -125,7 +62,7 @@ cdef struct Call:
     double *losses                 # one a row
     double *totals                 # one a loss: what a mean divides by
     double *norms                  # one a row, 1/total, where there are several means; else NULL
-    Options options
+    ApiOptions options
 
 
 cdef XlaError *fail(const XlaApi *api, int code, const char *message) noexcept nogil:
@@ -157,16 +94,16 @@ cdef int64_t size_of(const XlaBuffer *buffer) noexcept nogil:
 
 cdef int dtype_of(const XlaBuffer *buffer) noexcept nogil:
     if buffer.dtype == XLA_F32:
-        return FASTSOFTMAX_FLOAT32
+        return FLOAT32
     if buffer.dtype == XLA_F64:
-        return FASTSOFTMAX_FLOAT64
+        return FLOAT64
     if buffer.dtype == XLA_BF16:
-        return FASTSOFTMAX_BFLOAT16
-    return FASTSOFTMAX_FLOAT16 if buffer.dtype == XLA_F16 else -1
+        return BFLOAT16
+    return FLOAT16 if buffer.dtype == XLA_F16 else -1
 
 
 cdef size_t itemsize_of(int dtype) noexcept nogil:
-    return 8 if dtype == FASTSOFTMAX_FLOAT64 else 4 if dtype == FASTSOFTMAX_FLOAT32 else 2
+    return 8 if dtype == FLOAT64 else 4 if dtype == FLOAT32 else 2
 
 
 cdef bint take(Call *call, XlaFrame *frame) noexcept nogil:
@@ -198,7 +135,7 @@ cdef bint take(Call *call, XlaFrame *frame) noexcept nogil:
         return False
     call.n_classes = call.logits.dims[call.logits.rank - 1]
     call.n_rows = size_of(call.logits) / call.n_classes if call.n_classes else 0
-    call.options = fastsoftmax_default_options()
+    call.options = api_default_options()
     call.options.temperature, call.options.softcap = call.numbers.temperature, call.numbers.softcap
     call.options.label_smoothing, call.options.z_loss = call.numbers.label_smoothing, call.numbers.z_loss
     call.options.n_threads, call.options.ignore_index = <int32_t>call.whole.n_threads, call.whole.ignore_index
@@ -218,10 +155,10 @@ cdef XlaError *handle(XlaFrame *frame) noexcept nogil:
 
 cdef XlaError *checked(const Call *call, int64_t status) noexcept nogil:
     """NULL, or the error of a kernel's status."""
-    if status == FASTSOFTMAX_OK:
+    if status == API_OK:
         return NULL
     if status < 0:
-        return fail(call.api, XLA_INVALID_ARGUMENT, fastsoftmax_status_text(status))
+        return fail(call.api, XLA_INVALID_ARGUMENT, api_status_text(status))
     return label_error(call, status)
 
 
@@ -236,7 +173,7 @@ cdef XlaError *label_error(const Call *call, int64_t row) noexcept nogil:
         rest %= inside
     at += snprintf(text + at, 96, "%s is %lld, outside [0, %lld)", b"]" if call.target.rank else b"",
                    <long long>call.labels[row], <long long>call.n_classes)
-    if call.options.ignore_index != FASTSOFTMAX_NO_IGNORE:
+    if call.options.ignore_index != NO_IGNORE:
         snprintf(text + at, 64, " and not ignore_index=%lld", <long long>call.options.ignore_index)
     return fail(call.api, XLA_INVALID_ARGUMENT, text)
 
@@ -370,7 +307,7 @@ cdef const void *weights_of(const Call *call, int64_t part) noexcept nogil:
 cdef XlaError *weigh(Call *call) noexcept nogil:
     """Check all labels before anything is written; what means divide by, and their gradients are multiplied with."""
     cdef int64_t i, j, n_runs = call.n_losses if call.whole.is_mean else call.n_parts
-    cdef double norm, total
+    cdef double norm, total = 0
     cdef XlaError *error
     for i in range(n_runs):
         error = weigh_run(call, i, call.n_rows / n_runs, &total)
@@ -390,8 +327,8 @@ cdef XlaError *weigh(Call *call) noexcept nogil:
 
 cdef XlaError *weigh_run(const Call *call, int64_t run, int64_t n, double *total) noexcept nogil:
     """The weight of n rows."""
-    cdef int64_t i, row = run * n, status
-    cdef Options options = call.options
+    cdef int64_t row = run * n, status
+    cdef ApiOptions options = call.options
     if options.sample_weight != NULL:
         options.sample_weight = call.options.sample_weight + row
     if call.labels == NULL:
@@ -405,9 +342,9 @@ cdef XlaError *weigh_run(const Call *call, int64_t run, int64_t n, double *total
 
 
 cdef XlaError *run_parts(Call *call) noexcept nogil:
-    cdef int64_t i, row, status = FASTSOFTMAX_OK, v = call.n_classes, n = call.n_rows / call.n_parts
+    cdef int64_t i, row, status = API_OK, v = call.n_classes, n = call.n_rows / call.n_parts
     cdef int64_t row_bytes = v * itemsize_of(call.dtype)
-    cdef Options options = call.options
+    cdef ApiOptions options = call.options
     cdef const char *logits = <const char *>call.logits.data
     cdef char *dlogits = NULL
     for i in range(call.n_parts if n else 0):
@@ -425,7 +362,7 @@ cdef XlaError *run_parts(Call *call) noexcept nogil:
             status = kernels.soft_cross_entropy(call.dtype, n, v, logits + row * row_bytes, v,
                                                 <const char *>call.target.data + row * row_bytes, v,
                                                 call.losses + row, NULL, dlogits, v, &options)
-        if status != FASTSOFTMAX_OK:
+        if status != API_OK:
             return checked(call, status + row if status >= 0 else status)
     reduce(call)
     return NULL
