@@ -117,6 +117,7 @@ cdef bint take(Call *call, XlaFrame *frame) noexcept nogil:
     call.numbers = <const Numbers *>(<XlaArray *>attributes.items[0]).data
     call.whole = <const Whole *>(<XlaArray *>attributes.items[1]).data
     call.target = call.class_weight = call.sample_weight = call.second = NULL
+    call.labels = NULL
     n += call.whole.kernel >= CROSS_ENTROPY
     n += call.whole.has_class_weight + call.whole.has_sample_weight
     if frame.arguments.size != n or not 1 <= frame.results.size <= 2:

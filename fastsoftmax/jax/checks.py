@@ -12,9 +12,9 @@ from .. import api
 def logits_array(value: Any, axis: Any, name: str = "logits") -> jax.Array:
     """Floats with the class axis last."""
     a = as_array(value, name)
-    api.softmax(np.empty((0,) * max(1, a.ndim), a.dtype), axis=axis if a.ndim else -1)  # raises for the dtype and the axis
     if a.ndim == 0:
         raise ValueError(f"{name} must have a class axis, but is 0-dimensional")
+    api.softmax(np.zeros((1,) * a.ndim, a.dtype), axis=axis)  # raises for the dtype and the axis
     if jnp.issubdtype(a.dtype, jnp.integer):
         a = a.astype(jnp.result_type(float))
     shown, a = a.shape, jnp.moveaxis(a, axis, -1)

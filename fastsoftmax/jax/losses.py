@@ -52,10 +52,10 @@ def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, class_weig
     `mean` divides by the number of rows, or by the sum of sample_weight. 0*log 0 = 0. Derivatives are with respect to
     logits and target_probs; the latter's, and all second ones, are computed by jax.numpy.
     """
-    x, q = checks.logits_array(logits, axis), checks.logits_array(target_probs, axis, "target_probs")
+    x, q = checks.as_array(logits, "logits"), checks.as_array(target_probs, "target_probs")
     if q.shape != x.shape:
-        raise ValueError(f"target_probs has shape {jnp.shape(target_probs)}, but must have that of logits, "
-                         f"{jnp.shape(logits)}")
+        raise ValueError(f"target_probs has shape {q.shape}, but must have that of logits, {x.shape}")
+    x, q = checks.logits_array(x, axis), checks.logits_array(q, axis, "target_probs")
     together = jnp.promote_types(x.dtype, q.dtype)
     x, q = x.astype(together), q.astype(together)
     chosen: dict[str, Any] = dict(reduction=reduction, label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,
