@@ -74,9 +74,9 @@ cdef XlaError *fail(const XlaApi *api, int code, const char *message) noexcept n
 
 
 cdef XlaError *describe(XlaFrame *frame) noexcept nogil:
-    """The version that this was made for, or the runtime's where that is older."""
+    """The version that this was made for, or the runtime's where that is older: those of 0.1 do not say theirs here."""
     cdef XlaMetadata *metadata = (<XlaMetadataExtension *>frame.extension).metadata
-    cdef int minor = min(<int>XLA_MINOR, frame.api.version.minor)
+    cdef int minor = min(<int>XLA_MINOR, frame.api.version.minor) if frame.api != NULL else 1
     metadata.version.struct_size, metadata.version.extension = sizeof(XlaVersion), NULL
     metadata.version.major, metadata.version.minor = XLA_MAJOR, minor
     metadata.traits = 0
@@ -145,10 +145,10 @@ cdef bint take(Call *call, XlaFrame *frame) noexcept nogil:
 
 cdef XlaError *handle(XlaFrame *frame) noexcept nogil:
     cdef Call call
-    if frame.struct_size < sizeof(XlaFrame) or frame.api.version.major != XLA_MAJOR:
-        return fail(frame.api, XLA_FAILED_PRECONDITION, "fastsoftmax was built for another version of XLA's FFI")
     if frame.extension != NULL and frame.extension.type == XLA_METADATA:
         return describe(frame)
+    if frame.struct_size < sizeof(XlaFrame) or frame.api.version.major != XLA_MAJOR:
+        return fail(frame.api, XLA_FAILED_PRECONDITION, "fastsoftmax was built for another version of XLA's FFI")
     if frame.stage != XLA_EXECUTE or not take(&call, frame):
         return fail(frame.api, XLA_FAILED_PRECONDITION, "not a call of this version of fastsoftmax.jax")
     return losses_of(&call) if call.whole.kernel >= CROSS_ENTROPY else softmax_of(&call)

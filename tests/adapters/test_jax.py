@@ -71,14 +71,16 @@ def close(got, right, rtol=1e-5, atol=1e-6):
 # ------------------------------------------------------------------------------------------------ numbers
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("options", [{}, ALL], ids=["plain", "options"])
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(("dtype", "reduction", "options"), [
+    ("float64", "mean", ALL), ("float64", "sum", {}), ("float32", "mean", {}), ("float32", "sum", ALL),
+    ("float32", "none", ALL), ("bfloat16", "mean", ALL), ("bfloat16", "none", {}), ("float16", "sum", ALL)])
 def test_loss_and_gradient_are_those_of_numpy(route, dtype, options, reduction):
     with jax.enable_x64(dtype == "float64"):
         x, y = problem(dtype=dtype)
-        weights = np.linspace(0.5, 2, 40, dtype="float32"), np.float32([1, 0.5, 0, 1, 2, 1])
-        options = dict(options, reduction=reduction, class_weight=weights[0], sample_weight=weights[1])
+        if options:
+            weights = np.linspace(0.5, 2, 40, dtype="float32"), np.float32([1, 0.5, 0, 1, 2, 1])
+            options = dict(options, class_weight=weights[0], sample_weight=weights[1])
+        options = dict(options, reduction=reduction)
         right, dlogits, _ = fs.cross_entropy_and_grad(*as_numpy(x, y), **options)
         loss = fj.cross_entropy(x, y, **options)
         gradient = jax.jit(jax.grad(lambda x: fj.cross_entropy(x, y, **options).sum()))(x)
@@ -88,7 +90,7 @@ def test_loss_and_gradient_are_those_of_numpy(route, dtype, options, reduction):
     np.testing.assert_array_equal(np.asarray(gradient), dlogits)  # to the bit: the same kernels
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_soft_targets(route, reduction):
     with jax.enable_x64(True):
         x, _ = problem(dtype="float64")
@@ -100,7 +102,7 @@ def test_soft_targets(route, reduction):
         np.testing.assert_array_equal(pull(jnp.ones_like(loss))[0], dlogits)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
 def test_softmax(route, name, dtype):
     x, _ = problem(dtype=dtype)
@@ -120,7 +122,7 @@ def test_integer_logits_and_temperature(route):
     close(fj.logsumexp(x, keepdims=True), jax.nn.logsumexp(x.astype("float32"), axis=-1, keepdims=True))
 
 
-@pytest.mark.parametrize("axis", [0, 1, -2])
+@pytest.mark.parametrize("axis", [0, -2])
 def test_axis(route, axis):
     x, y = problem((2, 3), 5, ignored=False)
     moved = jnp.moveaxis(x, -1, axis)
@@ -142,18 +144,18 @@ def test_the_function_that_optax_has(route):
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"])
 def test_labels_of_any_integer_dtype(route, dtype):
+    x, _ = oracle.problem(4, 200)
+    y = np.array([100, 1, 127, 2], dtype)
     with jax.enable_x64(dtype.endswith("64")):
-        x, y = problem(n_classes=200, ignored=False)
-        y = jnp.minimum(y, 127).at[0].set(100).astype(dtype)
-        close(fj.cross_entropy(x, y), formula(x, y.astype("int32")))
-        close(jax.jvp(jax.grad(lambda x: fj.cross_entropy(x, y)), (x,), (x,))[1],
-              jax.jvp(jax.grad(lambda x: formula(x, y.astype("int32"))), (x,), (x,))[1])
+        close(fj.cross_entropy(x, jnp.asarray(y)), fs.cross_entropy(x, y))
 
 
 def test_a_uint8_156_is_not_ignore_index(route):
     x, _ = problem((3,), 200)
     y = jnp.array([156, 1, 2], "uint8")
     close(fj.cross_entropy(x, y), formula(x, y.astype("int32")))
+    close(jax.jvp(jax.grad(fj.cross_entropy), (x, y), (x, np.zeros(3, jax.dtypes.float0)))[1],
+          jax.jvp(jax.grad(lambda x: formula(x, y.astype("int32"))), (x,), (x,))[1])
 
 
 @pytest.mark.parametrize(("empty", "mean"), [("nan", np.nan), ("zero", 0.0)])
@@ -238,7 +240,7 @@ def test_scan_remat_and_a_factor(route):
           jax.grad(functools.partial(masked, lambda x: jax.vmap(jax.vmap(formula))(x, y)))(x))
 
 
-@pytest.mark.parametrize(("reduction", "options"), [("mean", {}), ("mean", ALL), ("sum", ALL), ("none", ALL)])
+@pytest.mark.parametrize(("reduction", "options"), [("mean", {}), ("sum", ALL), ("none", ALL)])
 def test_derivatives_to_second_order_both_ways(reduction, options):
     with jax.enable_x64(True):
         x, y = problem((2, 2), 5, "float64")
@@ -269,15 +271,10 @@ def test_first_derivatives_both_ways(route):
         check_grads(fj.log_softmax, (x,), order=1)
 
 
-def test_hessian_and_third_derivative():
+def test_hessian():
     with jax.enable_x64(True):
         x, y = problem((2,), 5, "float64", ignored=False)
-        close(jax.hessian(fj.cross_entropy)(x, y), jax.hessian(formula)(x, y), rtol=1e-12, atol=1e-14)
-
-        def third(loss):
-            return jax.jvp(lambda x: jax.hessian(loss)(x, y), (x,), (x,))[1]
-
-        close(third(fj.cross_entropy), third(formula), rtol=1e-11, atol=1e-14)
+        close(jax.jit(jax.hessian(fj.cross_entropy))(x, y), jax.jit(jax.hessian(formula))(x, y), rtol=1e-12, atol=1e-14)
 
 
 @compiled
@@ -343,9 +340,9 @@ def test_many_threads_at_once(route):
 @pytest.mark.parametrize("jit", [jax.jit, lambda f: f], ids=["jit", "eager"])
 def test_a_wrong_label_raises_when_it_is_met(jit):
     x, y = problem((2, 3), 10, ignored=False)
-    wrong = y.at[1, 2].set(10)
+    wrong, text = y.at[1, 2].set(10), r"labels\[1, 2\] is 10, outside \[0, 10\) and not ignore_index=-100"
     for function in (fj.cross_entropy, jax.grad(fj.cross_entropy), jax.vmap(fj.cross_entropy)):
-        with pytest.raises(jax.errors.JaxRuntimeError, match=r"labels\[1, 2\] is 10, outside \[0, 10\) and not ignore_index=-100"):
+        with pytest.raises(jax.errors.JaxRuntimeError, match=text):
             jax.block_until_ready(jit(function)(x, wrong))
         jax.block_until_ready(jit(function)(x, y))  # and the next call is right
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"labels\[0, 0\] is -100, outside \[0, 10\)(?! and)"):

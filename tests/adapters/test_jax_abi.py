@@ -20,8 +20,8 @@ STRUCTS = {  # ours: theirs, {our field: theirs}
     "xla_array": ("XLA_FFI_Array", "dtype size data"),
     "xla_list": ("XLA_FFI_Args", "struct_size extension:extension_start size types items:args"),
     "xla_attributes": ("XLA_FFI_Attrs", "struct_size extension:extension_start size types names items:attrs"),
-    "xla_frame": ("XLA_FFI_CallFrame", "struct_size extension:extension_start api context:ctx stage arguments:args results:rets "
-                                       "attributes:attrs"),
+    "xla_frame": ("XLA_FFI_CallFrame", "struct_size extension:extension_start api context:ctx stage arguments:args "
+                                       "results:rets attributes:attrs"),
     "xla_metadata": ("XLA_FFI_Metadata", "struct_size version:api_version traits"),
     "xla_metadata_extension": ("XLA_FFI_Metadata_Extension", "base:extension_base metadata"),
 }
@@ -29,7 +29,8 @@ WHOLE = ("xla_extension", "xla_version", "xla_error_arguments", "xla_buffer", "x
          "xla_attributes", "xla_metadata_extension")  # handed over whole; of the others, a beginning
 NUMBERS = {
     "XLA_MAJOR": "XLA_FFI_API_MAJOR", "XLA_METADATA": "XLA_FFI_Extension_Metadata",
-    "XLA_EXECUTE": "XLA_FFI_ExecutionStage_EXECUTE", "XLA_BUFFER": "XLA_FFI_ArgType_BUFFER", "XLA_ARRAY": "XLA_FFI_AttrType_ARRAY",
+    "XLA_EXECUTE": "XLA_FFI_ExecutionStage_EXECUTE", "XLA_BUFFER": "XLA_FFI_ArgType_BUFFER",
+    "XLA_ARRAY": "XLA_FFI_AttrType_ARRAY",
     "XLA_INVALID_ARGUMENT": "XLA_FFI_Error_Code_INVALID_ARGUMENT",
     "XLA_RESOURCE_EXHAUSTED": "XLA_FFI_Error_Code_RESOURCE_EXHAUSTED",
     "XLA_FAILED_PRECONDITION": "XLA_FFI_Error_Code_FAILED_PRECONDITION",
