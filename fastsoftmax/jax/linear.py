@@ -10,12 +10,14 @@ from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import numpy as np
-from jax.custom_derivatives import SymbolicZero
+from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from jax.typing import ArrayLike
 
 from .. import api, api_linear, backends, plan
 from .. import typing as t
 from . import calls, checks
+
+DIFFERENTIABLE = ("features", "classifier", "bias")
 
 
 class LinearOptions(NamedTuple):
@@ -123,27 +125,30 @@ def _loss(options: LinearOptions, inputs: Inputs) -> jax.Array:
 
 
 def _forward(options: LinearOptions, inputs: Any) -> Any:
-    """The loss, and for the way back its gradients, or, where these wait for what comes from above, what they need."""
+    """The loss and, for the way back, its gradients, None where these wait for what comes from above, and the arrays."""
     values = Inputs(*(None if a is None else a.value for a in inputs))
     wrt = [name for name, a in inputs._asdict().items() if a is not None and a.perturbed and name != "labels"]
     for name in wrt:
         if name.endswith("weight"):
             raise checks.weight_error(name)
-    if options.reduction == "none" or not wrt:
+    if options.reduction == "none":
         return _once(options, (), values)[0], (dict.fromkeys(wrt), values)
     loss, *gradients = _once(options, tuple(wrt), values)
-    return loss, (dict(zip(wrt, gradients, strict=True)), None)
+    return loss, (dict(zip(wrt, gradients, strict=True)), values)
 
 
 def _back(options: LinearOptions, kept: Any, upstream: Any) -> tuple[Inputs]:
     gradients, values = kept
     if isinstance(upstream, SymbolicZero):
         gradients = {}
-    elif values is None:
-        gradients = {name: (g * upstream).astype(g.dtype) for name, g in gradients.items()}
-    elif gradients:
+    elif options.reduction == "none" and gradients:
         gradients = dict(zip(gradients, _once(options, tuple(gradients), values, upstream)[1:], strict=True))
-    return (Inputs(*(gradients.get(name) for name in Inputs._fields)),)
+    else:
+        gradients = {name: (g * upstream).astype(g.dtype) for name, g in gradients.items()}
+    # a zero that is none: JAX before 0.10 wants the same tree whatever is asked for
+    all_of = {name: gradients.get(name, zero_from_primal(a, symbolic_zeros=True))
+              for name, a in values._asdict().items() if name in DIFFERENTIABLE and a is not None}
+    return (Inputs(**{**dict.fromkeys(Inputs._fields), **all_of}),)
 
 
 _linear = jax.custom_vjp(_loss, nondiff_argnums=(0,))

@@ -21,7 +21,6 @@ from fastsoftmax.jax import calls  # noqa: E402
 
 ALL = dict(label_smoothing=0.1, z_loss=0.01, softcap=5.0, temperature=0.7)
 LOSS_TOLERANCE = {"float64": 1e-14, "float32": 2.0**-23}  # of one rounding to float32, and of a sum in another order
-compiled = pytest.mark.skipif(calls.backend_now() != "xla", reason="no compiler: the handler for XLA is not built")
 
 
 @pytest.fixture(autouse=True)
@@ -37,15 +36,26 @@ def optimised():
     """Programs as users have them."""
 
 
-@pytest.fixture(params=["handler", "callback"])
-def route(request, monkeypatch):
-    """The way into the kernels: what is tested must not depend on it."""
-    if request.param == "callback":
-        monkeypatch.setattr(calls, "handler", lambda: None)
-        assert calls.backend_now() != "xla"
-    elif calls.backend_now() != "xla":
+@pytest.fixture
+def handler():
+    """The compiled handler, whatever backend the tests run with."""
+    if calls.handler() is None:
         pytest.skip("no compiler: the handler for XLA is not built")
-    return request.param
+    with fs.use_backend("cython"):
+        assert calls.backend_now() == "xla"
+        yield
+
+
+@pytest.fixture
+def callback(monkeypatch):
+    monkeypatch.setattr(calls, "handler", lambda: None)
+    assert calls.backend_now() != "xla"
+
+
+@pytest.fixture(params=["handler", "callback"])
+def route(request):
+    """The way into the kernels: what is tested must not depend on it."""
+    request.getfixturevalue(request.param)
 
 
 def problem(shape=(6,), n_classes=40, dtype="float32", ignored=True):
@@ -277,7 +287,7 @@ def test_hessian():
         close(jax.jit(jax.hessian(fj.cross_entropy))(x, y), jax.jit(jax.hessian(formula))(x, y), rtol=1e-12, atol=1e-14)
 
 
-@compiled
+@pytest.mark.usefixtures("handler")
 def test_a_gradient_is_one_call_and_nothing_else(optimised):
     x, y = problem()
     for dtype in ("float32", "bfloat16"):
@@ -286,7 +296,7 @@ def test_a_gradient_is_one_call_and_nothing_else(optimised):
         assert not any(word in program for word in (" multiply(", " copy(", "fusion(", " convert("))
 
 
-@compiled
+@pytest.mark.usefixtures("handler")
 def test_in_place(optimised):
     x, y = problem()
     right = jax.grad(fj.cross_entropy)(x, y)
@@ -336,7 +346,7 @@ def test_many_threads_at_once(route):
 # ------------------------------------------------------------------------------------------------ errors
 
 
-@compiled
+@pytest.mark.usefixtures("handler")
 @pytest.mark.parametrize("jit", [jax.jit, lambda f: f], ids=["jit", "eager"])
 def test_a_wrong_label_raises_when_it_is_met(jit):
     x, y = problem((2, 3), 10, ignored=False)
@@ -489,3 +499,16 @@ def test_linear_errors():
         fj.linear_cross_entropy(features, classifier, y[0])
     with pytest.raises(ValueError, match="max_workspace_bytes is 1, but the least"):
         jax.block_until_ready(fj.linear_cross_entropy(features, classifier, y, max_workspace_bytes=1))
+
+
+# ------------------------------------------------------------------------------------------------ the benchmark
+
+
+def test_the_benchmark_judges_what_it_measures():
+    from fastsoftmax.bench import jax_door
+
+    taken = jax_door.measure((4, 100), 2, lambda text: None)
+    assert set(taken) == set(jax_door.contenders((4, 100)))
+    for more, met in (0.0, True), (1e3, False):
+        alike = {name: dict(ms=1 + more * name.startswith("jit")) for name in taken}
+        assert [figure[-1] for figure in jax_door.figures(alike, alike)] == [met] * 6
