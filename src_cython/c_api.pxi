@@ -68,14 +68,14 @@ cdef int64_t api_scan_labels(int dtype, int64_t n_rows, int64_t n_classes, const
     cdef int64_t status = take_shape(&task, dtype, n_rows, n_classes)
     if status == API_OK:
         status = take_options(&task, options)
-    if status == API_OK and n_rows > 0:
-        if labels == NULL or not (is_aligned(labels, 8) and is_aligned(total_weight, 8)):
-            return API_BAD_POINTER
-    if status == API_OK:
-        status = scan(labels, n_rows, n_classes, task.ignore_index, task.class_weight, task.sample_weight,
-                      task.lanes.weight_itemsize == 4, &total)
-        if total_weight != NULL:
-            total_weight[0] = total
+    if status != API_OK:
+        return status
+    if labels == NULL and n_rows > 0 or not (is_aligned(labels, 8) and is_aligned(total_weight, 8)):
+        return API_BAD_POINTER
+    status = scan(labels, n_rows, n_classes, task.ignore_index, task.class_weight, task.sample_weight,
+                  task.lanes.weight_itemsize == 4, &total)
+    if total_weight != NULL:
+        total_weight[0] = total
     return status
 
 
@@ -112,18 +112,20 @@ cdef int64_t run_alone_or_shared(Task *task, Py_ssize_t n_rows, int most_threads
     """All rows; the first bad one, or API_OK."""
     cdef Cut cuts[MOST_CUTS]
     cdef Work work
-    cdef Py_ssize_t n_cuts, n = work_of(task, n_rows)
+    cdef Py_ssize_t bad, n_cuts, n = work_of(task, n_rows)
     cdef int n_threads = min(most_threads, n // AWAKE) if most_threads > 1 and is_shared(task, n_rows) else 1
-    if n_threads < most_threads and n_threads == 1 and n >= 2 * AWAKE:
-        pool_alone()
     if n_threads == 1 and kept_bytes(task) == 0:
-        return run_rows(task, 0, n_rows, 0, task.n_blocks, ALL, NULL)
-    work.poll = NULL
-    n_cuts = cut_rows(task, n_rows, n_threads, cuts)
-    if work_off(&work, task, cuts, n_cuts, n_threads, n < 2 * ASLEEP) == POOL_NO_MEMORY:
-        task.keeps = False  # to the bit the same, with a second exp
-        work_off(&work, task, cuts, n_cuts, n_threads, n < 2 * ASLEEP)
-    return first_bad(cuts, n_cuts)
+        bad = run_rows(task, 0, n_rows, 0, task.n_blocks, ALL, NULL)
+    else:
+        work.poll = NULL
+        n_cuts = cut_rows(task, n_rows, n_threads, cuts)
+        if work_off(&work, task, cuts, n_cuts, n_threads, n < 2 * ASLEEP) == POOL_NO_MEMORY:
+            task.keeps = False  # to the bit the same, with a second exp
+            work_off(&work, task, cuts, n_cuts, n_threads, n < 2 * ASLEEP)
+        bad = first_bad(cuts, n_cuts)
+    if n_threads == 1 < most_threads and n >= 2 * AWAKE:
+        pool_alone()
+    return bad
 
 
 cdef int64_t take_shape(Task *task, int dtype, int64_t n_rows, int64_t n_classes) noexcept nogil:
@@ -167,7 +169,9 @@ cdef bint is_any_missing(const Task *task) noexcept nogil:
         return task.out == NULL
     if task.kernel == CROSS_ENTROPY:
         return task.labels == NULL or task.losses == NULL
-    return task.second == NULL or (task.losses if task.kernel == SOFT_CROSS_ENTROPY else <double *>task.out) == NULL
+    if task.kernel == SOFT_CROSS_ENTROPY:
+        return task.second == NULL or task.losses == NULL
+    return task.second == NULL or task.out == NULL
 
 
 cdef inline bint is_aligned(const void *x, Py_ssize_t itemsize) noexcept nogil:
