@@ -250,20 +250,23 @@ def test_scan_remat_and_a_factor(route):
           jax.grad(functools.partial(masked, lambda x: jax.vmap(jax.vmap(formula))(x, y)))(x))
 
 
-@pytest.mark.parametrize(("reduction", "options"), [("mean", {}), ("sum", ALL), ("none", ALL)])
-def test_derivatives_to_second_order_both_ways(reduction, options):
+@pytest.mark.parametrize(("reduction", "options", "modes"), [
+    ("mean", {}, ["fwd", "rev"]), ("mean", ALL, ["rev"]), ("none", ALL, ["fwd"])])
+def test_derivatives_to_second_order(reduction, options, modes):
     with jax.enable_x64(True):
         x, y = problem((2, 2), 5, "float64")
         if options:
             options = dict(options, class_weight=np.linspace(0.5, 2, 5), sample_weight=np.float64([[1, 2], [0.5, 0]]))
-        check_grads(functools.partial(fj.cross_entropy, labels=y, reduction=reduction, **options), (x,), order=2)
+        check_grads(functools.partial(fj.cross_entropy, labels=y, reduction=reduction, **options), (x,), order=2,
+                    modes=modes)
 
 
-def test_derivatives_of_soft_targets_to_second_order_both_ways():
+def test_derivatives_of_soft_targets_to_second_order():
     with jax.enable_x64(True):
         x, _ = problem((2, 2), 5, "float64")
         options = dict(ALL, class_weight=np.linspace(0.5, 2, 5), sample_weight=np.float64([[1, 2], [0.5, 0]]))
-        check_grads(functools.partial(fj.soft_cross_entropy, **options), (x, jax.nn.softmax(x[::-1])), order=2)
+        check_grads(functools.partial(fj.soft_cross_entropy, **options), (x, jax.nn.softmax(x[::-1])), order=2,
+                    modes=["rev"])
 
 
 @pytest.mark.parametrize("function", [fj.softmax, fj.log_softmax, fj.logsumexp])
