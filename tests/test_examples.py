@@ -63,6 +63,15 @@ def test_gradient_descent_ends_where_the_gradient_is_small():
     assert np.abs(dlogits.mean(axis=0)).max() < 0.02
 
 
+def test_a_language_model_in_jax(capsys):
+    pytest.importorskip("jax")
+    module = example("jax_language_model")
+    out = printed(module, capsys)
+    first, last, again = map(float, re.findall(r"\d+\.\d{3}", out))
+    assert first > 2 and last < 0.7 and again == pytest.approx(last, abs=2e-3)
+    assert "sat on -> the 100 %" in out
+
+
 def test_kl_is_not_symmetric_never_negative_zero_only_for_equals():
     module = example("kl_divergence")
     p, q = module.P, module.Q
