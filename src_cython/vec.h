@@ -74,6 +74,19 @@ INLINE vf add_above_f(vf s, vf e, vf x, vf b) { return s + select_f((vi)(x > b),
 INLINE vd add_above_d(vd s, vd e, vd x, vd b) { return s + select_d((vl)(x > b), e, set_d(0)); }
 #endif
 
+/* a*b, but nothing where a is 0, whatever b */
+#if VEC_BYTES == 64
+INLINE vf times_f(vf a, vf b) {
+    return (vf)_mm512_maskz_mul_ps(_mm512_cmp_ps_mask((__m512)a, _mm512_setzero_ps(), _CMP_NEQ_UQ), (__m512)a, (__m512)b);
+}
+INLINE vd times_d(vd a, vd b) {
+    return (vd)_mm512_maskz_mul_pd(_mm512_cmp_pd_mask((__m512d)a, _mm512_setzero_pd(), _CMP_NEQ_UQ), (__m512d)a, (__m512d)b);
+}
+#else
+INLINE vf times_f(vf a, vf b) { return select_f((vi)(a == 0), set_f(0), a * b); }
+INLINE vd times_d(vd a, vd b) { return select_d((vl)(a == 0), set_d(0), a * b); }
+#endif
+
 /* the larger or the smaller; b where either is NaN, as MAXPS and MINPS have it */
 #if VEC_BYTES == 64
 INLINE vf max_f(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
