@@ -78,7 +78,7 @@ class GradOptions(Options, _Grad, total=False):
 
 
 class LinearStepOptions(TypedDict, total=False):
-    """What linear_cross_entropy_step takes beside `reduction`, `optimizer`, `bias` and `dlosses`."""
+    """What linear_cross_entropy_step takes beside `reduction`, `optimizer`, `bias`, `dlosses` and `grad_filter`."""
 
     class_weight: ArrayLike | None
     sample_weight: ArrayLike | None
@@ -107,3 +107,4 @@ class LinearGradOptions(LinearOptions, total=False):
     out: tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None
     accumulate: bool
     grad_dtype: DTypeLike | None
+    grad_filter: Number | None
