@@ -32,7 +32,7 @@ BAND_BYTES = 1 << 11
 # How long both products take for a dlogit that grad_filter keeps, which is listed and multiplied alone, against one of a
 # dense product: where more than 1/KEPT_COST of FILTERED classes are kept, the dense one is faster. Compiled kernels; where
 # the dense product is of bfloat16; by BLAS, which leaves out whole classes (`python -m fastsoftmax.bench.linear_filter`).
-KEPT_COST, KEPT_COST_OF_PAIRS, KEPT_COST_OF_CLASSES = 5.0, 10.0, 1.5
+KEPT_COST, KEPT_COST_OF_PAIRS, KEPT_COST_OF_CLASSES = 4.0, 8.0, 1.5
 
 # What linear_* may allocate beside their results, unless they are told otherwise.
 WORKSPACE_BYTES = 64 << 20

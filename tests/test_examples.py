@@ -118,3 +118,14 @@ def test_notebook_runs(monkeypatch):
     assert "loss 0.446287, gradient [ 0.12 -0.36  0.24]" in text
     assert re.search(r"entropy 0\.0000, KL 0\.446287, cross-entropy 0\.446287", text)
     assert sum("image/png" in o.get("data", {}) for o in outputs) == 5
+
+
+def test_the_gradient_filter(capsys):
+    module = example("gradient_filter")
+    out = printed(module, capsys)
+    assert "the same without a filter: True" in out and "dclassifier is off by" in out
+    features, classifier, bias, labels = module.model()
+    got, without = (fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias, grad_filter=eps)
+                    for eps in (module.EPS, None))
+    assert got.bound.kept < 0.5
+    assert all(error <= bound + 1e-5 and bound < 0.1 for error, bound in module.shares(got, without))

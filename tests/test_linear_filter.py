@@ -1,34 +1,40 @@
 """grad_filter: gradients without what is negligible, and a bound on what that costs which holds."""
 
+import json
+
 import checks
 import child
 import ml_dtypes
 import numpy as np
 import pytest
-from test_linear import DTYPES, inputs, right
+from test_linear import DTYPES, inputs
 
 import fastsoftmax as fs
 from fastsoftmax import contract, optim, reference
 
-WIDE = np.longdouble
 
-
-def peaked(n_rows, n_features, n_classes, dtype=np.float64, seed=0, depth=12.0):
+def peaked(n_rows, n_features, n_classes, dtype=np.float64, seed=0, depth=30.0):
     """As inputs(), of a model that is sure of itself: its likeliest classes are the first."""
     features, classifier, bias, labels = inputs(n_rows, n_features, n_classes, np.float64, seed)
     classifier *= 2 / np.sqrt(n_features)
-    bias = bias - depth * np.linspace(0, 1, n_classes) ** 0.2
+    bias = bias - depth * np.sqrt(np.linspace(0, 1, n_classes))
     return *(a.astype(dtype) for a in (features, classifier, bias)), labels
+
+
+def right(features, classifier, bias, labels, **options):
+    """dfeatures, dclassifier in doubles, of all dlogits."""
+    x, w, b = (a.astype(np.float64) for a in (features, classifier, bias))
+    dlogits = reference.cross_entropy(x @ w.T + b, labels, **options)[1].astype(np.float64)
+    return dlogits @ w, dlogits.T @ x
 
 
 def norms(got, exact):
     """Frobenius norms of what dfeatures and dclassifier are off by."""
-    return [float(np.linalg.norm((np.asarray(a).astype(WIDE) - b).astype(float)))
-            for a, b in zip(got[1:3], exact[1:3], strict=True)]
+    return [float(np.linalg.norm(a.astype(np.float64) - b)) for a, b in zip(got[1:3], exact, strict=True)]
 
 
 def check_bound(arrays, eps, rounding=1e-13, **options):
-    """The bound holds against long doubles; loss and dbias are those without a filter -> what came."""
+    """The bound holds against doubles; loss and dbias are those without a filter -> what came."""
     features, classifier, bias, labels = arrays
     got = fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias, grad_filter=eps, **options)
     plain = fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias, **options)
@@ -36,9 +42,12 @@ def check_bound(arrays, eps, rounding=1e-13, **options):
                                                                       "temperature", "class_weight", "sample_weight",
                                                                       "dlosses")})
     bounds = (got.bound.dfeatures, got.bound.dclassifier)
-    for error, bound, value in zip(norms(got, exact), bounds, exact[1:3], strict=True):
-        assert error <= bound + rounding * float(np.linalg.norm(value.astype(float)))
-    checks.check_same_bits((got.loss, got.dbias, got.lse), (plain.loss, plain.dbias, plain.lse))
+    for error, bound, value in zip(norms(got, exact), bounds, exact, strict=True):
+        assert error <= bound + rounding * np.linalg.norm(value)
+    if "max_workspace_bytes" in options:  # some of which the filter takes, so that blocks, and their sums, are others
+        np.testing.assert_allclose(got.dbias.astype(float), plain.dbias.astype(float), rtol=1e-2, atol=1e-6)
+    else:
+        checks.check_same_bits((got.loss, got.dbias, got.lse), (plain.loss, plain.dbias, plain.lse))
     assert plain.bound is None
     assert got.bound.dropped.shape == labels.shape and 0 <= got.bound.kept <= 1
     return got
@@ -58,14 +67,14 @@ def test_the_bound_holds(backend, size, eps):
 
 
 def test_the_bound_is_of_use():
-    """Not more than some 30 times the error, and small against the gradient."""
+    """Not many times the error, and small against the gradient."""
     arrays = peaked(200, 40, 5000)
     got = check_bound(arrays, 1e-5)
     exact = right(*arrays)
-    assert got.bound.kept < 0.2
-    for error, bound, value in zip(norms(got, exact), (got.bound.dfeatures, got.bound.dclassifier), exact[1:3], strict=True):
-        assert 0 < error <= bound < 30 * error
-        assert bound < 0.1 * np.linalg.norm(value.astype(float))
+    assert got.bound.kept < 0.25
+    for error, bound, value in zip(norms(got, exact), (got.bound.dfeatures, got.bound.dclassifier), exact, strict=True):
+        assert 0 < error <= bound < 10 * error
+        assert bound < 1e-3 * np.linalg.norm(value)
 
 
 def test_an_adversary(backend):
@@ -198,12 +207,12 @@ def test_the_same_bits_for_any_threads():
 
 @pytest.mark.parametrize("grad_dtype", [np.float64, np.float32, ml_dtypes.bfloat16])
 def test_many_blocks(backend, grad_dtype):
-    arrays = peaked(300, 33, 5000, np.float32)
+    arrays = peaked(200, 17, 5000, np.float32)
     check_bound(arrays, 1e-4, 2.0**-8 if grad_dtype == ml_dtypes.bfloat16 else 1e-5, grad_dtype=grad_dtype,
-                max_workspace_bytes=1_800_000)
-    plan = fs.linear_plan(*arrays[:2], arrays[3], bias=arrays[2], grad_dtype=grad_dtype, max_workspace_bytes=1_800_000,
+                max_workspace_bytes=1_500_000)
+    plan = fs.linear_plan(*arrays[:2], arrays[3], bias=arrays[2], grad_dtype=grad_dtype, max_workspace_bytes=1_500_000,
                           grad_filter=1e-4)
-    assert plan.block_rows < 300 and plan.kept_cost > 1
+    assert plan.block_rows < 200 and plan.kept_cost > 1
 
 
 def test_each_piece_is_filtered_or_not():
@@ -211,11 +220,11 @@ def test_each_piece_is_filtered_or_not():
     n = 3 * contract.FILTERED
     features, classifier, bias, labels = inputs(20, 16, n)
     bias[contract.FILTERED:2 * contract.FILTERED] -= 40
+    labels %= contract.FILTERED
     with fs.use_backend("cython"):
-        got = fs.linear_cross_entropy_and_grad(features, classifier, labels % contract.FILTERED, bias=bias, grad_filter=1e-9)
+        got = check_bound((features, classifier, bias, labels), 1e-9, 2e-6)
     assert got.bound.kept == pytest.approx(2 / 3, abs=0.01)
     assert not got.dclassifier[contract.FILTERED:2 * contract.FILTERED].any()
-    check_bound((features, classifier, bias, labels % contract.FILTERED), 1e-9, 2e-6)
 
 
 def test_nan_stays_where_it_belongs(backend):
@@ -226,7 +235,7 @@ def test_nan_stays_where_it_belongs(backend):
     assert np.isnan(got.dfeatures[[3, 5]]).all() and np.isfinite(got.dfeatures[rest]).all()
     assert np.isnan(got.dclassifier).all()
     bias[2000:] = -np.inf  # masked classes
-    masked = fs.linear_cross_entropy_and_grad(features[rest], classifier, labels[rest], bias=bias, grad_filter=1e-4)
+    masked = fs.linear_cross_entropy_and_grad(features[rest], classifier, labels[rest] % 2000, bias=bias, grad_filter=1e-4)
     assert not masked.dclassifier[2000:].any() and np.isfinite(masked.bound.dclassifier)
 
 
@@ -249,7 +258,7 @@ def test_bad_input():
             fs.linear_cross_entropy_and_grad(features, classifier, labels, grad_filter=value)
 
 
-@pytest.mark.parametrize("workspace", [64 << 20, 1_800_000])
+@pytest.mark.parametrize("workspace", [64 << 20, 1_700_000])
 def test_a_step(backend, workspace):
     """As with the filtered gradient itself; by blocks of classes, which are filtered alike, too."""
     features, classifier, bias, labels = peaked(100, 20, 5000)
@@ -291,3 +300,26 @@ def test_memory_stays_within_the_workspace(every_backend, name):
         pytest.skip(f"{name} does not work here")
     peak = int(child.run(PEAK.format(backend=name)))
     assert peak < (8 << 20) + {"cython": 1 << 19, "numba": 2 << 20, "numpy": 6 << 20}[name]
+
+
+def test_the_benchmark(tmp_path, monkeypatch, capsys):
+    for package in ("rich", "tqdm"):
+        pytest.importorskip(package)
+    from fastsoftmax.bench import linear_filter as bench
+
+    def demo_case(options, stop):
+        case = bench.peaked_case(options)
+        return bench.Case("demo", "a model", case.x, case.w, case.b, case.y)
+
+    monkeypatch.setattr(bench, "demo_case", demo_case)
+    monkeypatch.setattr(bench, "COST_SIZE", (7, 2048))
+    status = bench.main(["--output", str(tmp_path), "--rounds", "2", "--rows", "13", "--features", "8",
+                         "--vocabulary", "2100"])
+    results, text = json.loads((tmp_path / "linear-filter.json").read_text()), (tmp_path / "linear-filter.md").read_text()
+    assert status in (0, bench.MISSED) and results["status"] == "complete"  # at this size speed says nothing
+    for e in results["demo"]["entries"] + results["peaked"]["entries"]:
+        assert e["holds"] and 0 < e["kept"] <= e["tiles"] <= 1 and e["ms"] > 0 and e["cost"] <= 1
+        assert e["multiplied"] >= e["kept"] * 0.5 and e["dropped"] <= e["most_dropped"] <= 1
+    assert len(results["costs"]) == len(bench.COSTS)
+    assert "times faster than dense, wanted at least 1.8" in text and "filtered over dense" in text
+    assert "times faster than dense" in capsys.readouterr().out
