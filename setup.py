@@ -43,18 +43,20 @@ def levels():
     return X86_LEVELS if platform.machine().lower() in ("x86_64", "amd64") else {"baseline": []}
 
 
-def extension(name, flags):
+def extension(module, flags):
     return Extension(
-        f"fastsoftmax.backends._{name}",
-        [f"src_cython/{name}.pyx"],
-        include_dirs=["src_cython", numpy.get_include()],
+        f"fastsoftmax.{module}",
+        [f"src_cython/{module.rpartition('.')[2].lstrip('_')}.pyx"],
+        include_dirs=["src_cython", "fastsoftmax/include", numpy.get_include()],
         extra_compile_args=FLAGS + flags,
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        depends=[str(p) for p in Path("src_cython").iterdir() if p.suffix in (".h", ".inc", ".pxi", ".pyx")],
+        depends=[str(p) for folder in ("src_cython", "fastsoftmax", "fastsoftmax/include") for p in Path(folder).iterdir()
+                 if p.suffix in (".h", ".inc", ".pxd", ".pxi", ".pyx")],
         optional=not REQUIRED,
     )
 
 
-extensions = [extension("cpu", [])] + [extension(f"kernels_{level}", flags) for level, flags in levels().items()]
-setup(ext_modules=cythonize(extensions, include_path=["src_cython"], compiler_directives={"language_level": "3"}),
+extensions = [extension("cython_api", []), extension("backends._cpu", [])]
+extensions += [extension(f"backends._kernels_{level}", flags) for level, flags in levels().items()]
+setup(ext_modules=cythonize(extensions, include_path=["src_cython", "."], compiler_directives={"language_level": "3"}),
       cmdclass={"build_ext": BuildWhatCompiles})

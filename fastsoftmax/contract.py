@@ -40,6 +40,14 @@ softmax_grad_rows       probs       dprobs        out = p*(dp - sum p*dp)
 log_softmax_grad_rows   log_probs   dlog_probs    out = dlp - exp(lp)*sum dlp
 entropy_rows            probs                     losses[i] = -sum p*log p
 kl_divergence_rows      p           q             losses[i] = sum p*log(p/q)
+js_divergence_rows      p           q             losses[i] = (KL(p, (p+q)/2) + KL(q, (p+q)/2))/2
+centered_rows           logits      by kind       losses, lse; out[i, k] = g_i*scale*(1 - (z/cap)^2)*p*(f - sum p*f)
+
+What `second` holds is a kind: "probs" q, or "logs", where q = exp(q_scale*second - shifts[i]). soft_cross_entropy_rows
+takes either, and with minus_entropy adds sum q*log q to its losses. For centered_rows, whole rows only,
+  kind     f         losses[i]/sample_weight[i]           kind     f            losses[i]/sample_weight[i]
+  second   second    sum p*f                              logs     z - log q    sum p*(log p - log q)
+  logits   z         -sum p*log p                         probs    likewise
 
 With C = (1-e)*w[y], t[k] = w[k]*e/V (labels) or C = 0, t[k] = w[k]*((1-e)*q[k] + e/V) (target_probs), T = sum t:
   losses[i] = sample_weight[i]*(C*(L - z[y]) + sum_k t[k]*(L - z[k]) + z_loss*L^2)
@@ -70,9 +78,29 @@ ALL, STATES, FINISH, WRITE = range(4)  # phases: a whole row at once, or its thr
 
 KERNELS = ("lse_rows", "softmax_rows", "log_softmax_rows", "cross_entropy_rows",
            "soft_cross_entropy_rows", "softmax_grad_rows", "log_softmax_grad_rows",
-           "entropy_rows", "kl_divergence_rows")
+           "entropy_rows", "kl_divergence_rows", "js_divergence_rows", "centered_rows")
+KINDS = ("probs", "logs", "second", "logits")
 
 NO_IGNORE = -(2**63)  # an ignore_index that no label can have
+
+
+class Targets:
+    """What takes the place of Job.labels where a row has several: labels ids[i, j] with shares q_j, or -1 for none.
+
+        losses[i] = sum_j C_j*(L - z[id_j]) + ...   C_j = (1-e)*w[id_j]*q_j   C = sum C_j   dlogits[i, id_j] = ... - C_j
+
+    ids     IN   (n_rows, n) int64, none twice in a row           shares  IN  (n_rows, n) float64
+    found   (n_rows, n) float64, for the kernels: the logits there, before they are overwritten
+    """
+
+    __slots__ = ("ids", "shares", "found")
+    ndim = 2
+
+    def __init__(self, ids, shares, found):
+        self.ids, self.shares, self.found = ids, shares, found
+
+    def __getitem__(self, rows):
+        return Targets(self.ids[rows], self.shares[rows], self.found[rows])
 
 
 class Job(NamedTuple):
@@ -83,7 +111,7 @@ class Job(NamedTuple):
     first: np.ndarray  # IN (n_rows, n_classes), or as TILES has it
     second: np.ndarray | None = None  # IN (n_rows, n_classes)
     out: np.ndarray | None = None  # OUT (n_rows, n_classes), may be first
-    labels: np.ndarray | None = None  # IN (n_rows,) int64
+    labels: np.ndarray | Targets | None = None  # IN (n_rows,) int64
     class_weight: np.ndarray | None = None  # IN (n_classes,) dtype.real
     sample_weight: np.ndarray | None = None  # IN (n_rows,) float64
     dlosses: np.ndarray | None = None  # IN (n_rows,) float64
@@ -101,7 +129,44 @@ class Job(NamedTuple):
     group: int = 1  # rows that are computed together where they lie side by side
     class0: int = 0  # which class the arrays begin with, a multiple of BLOCK: with phases they may hold some blocks only
     n_classes: int = 0  # of the whole row, 0 for those in the arrays
+    kind: str = "probs"  # of `second`
+    minus_entropy: bool = False
+    q_scale: float = 1.0
+    shifts: np.ndarray | None = None  # IN (n_rows,) float64
     keep_exps: bool = False  # whether a row of out may hold its exps meanwhile: it fits the L2 cache and is not streamed
+
+
+class Look(NamedTuple):
+    """What is asked of rows beside their loss. look(job) -> an object with
+
+        each(cuts, n_threads)   rows cuts[t] to cuts[t + 1] are a slice; -> the first row whose label is out of range, or -1
+
+    Classes have an order: the larger logit first, NaN before all, among equals the smaller id. With m a row's maximum, e =
+    exp(z - z_m) and `rest` the sum of e over all classes but one maximum, a row of stats is
+
+        m (a logit), rest, sum e*(z_m - z), lse, log1p(rest) + z_m - z_y, the label's logit, its place in that order, from 1
+        on, the first class
+
+    and NaN or 0 where it needs a label and there is none. Rows whose label is ignore_index get zeros, and -1 for classes.
+    With `words`, nothing of that is computed but `drawn`: a class by softmax over the first classes, as few as have
+    top_p of the mass; words seed the row's random numbers.
+    """
+
+    dtype: Dtype
+    logits: np.ndarray  # IN (n_rows, n_classes) carrier, class axis contiguous, any row stride
+    labels: np.ndarray | None = None  # IN (n_rows,) int64
+    stats: np.ndarray | None = None  # OUT (n_rows, STATS) float64
+    ids: np.ndarray | None = None  # OUT (n_rows, k) int64, the first k classes, in order
+    values: np.ndarray | None = None  # OUT (n_rows, k) float64, their logits
+    scale: float = 1.0
+    cap: float = 0.0
+    ignore_index: int = NO_IGNORE
+    words: np.ndarray | None = None  # IN (n_rows,) uint64
+    drawn: np.ndarray | None = None  # OUT (n_rows,) int64
+    top_p: float = 1.0
+
+
+STATS = 8
 
 
 class Layer(NamedTuple):

@@ -74,7 +74,8 @@ def make(problem, name, backend, n_threads, inner, packed, staged, in_place):
     stream = large and not staged and (tiled or not in_place)
     keep_exps = problem.wants_out and not (stream or tiled or staged) and blocks > 1 and row_bytes <= KEPT_BYTES
     # a backend may round kept exps differently (Numba does), so they must not depend on the number of threads
-    split = "classes" if backend.SPLITS_CLASSES and (few or long) and not keep_exps else "rows"
+    splits = backend.SPLITS_CLASSES and problem.kernel != "centered_rows"
+    split = "classes" if splits and (few or long) and not keep_exps else "rows"
     shares = 4 * n_threads if n_threads > 1 else 1
     if split == "classes":
         step = max(1, min(LOGITS_PER_SLICE // BLOCK // group, -(-blocks // shares)))

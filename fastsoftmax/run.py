@@ -9,8 +9,8 @@ from . import backends, check, plan, threads
 from .contract import ALL, BLOCK, FINALS, FINISH, PARTS, STATES, WRITE, Job
 from .dtypes import carrier_view, find
 
-TAKES_LOSSES = ("cross_entropy_rows", "soft_cross_entropy_rows", "entropy_rows", "kl_divergence_rows")
-TAKES_LSE = ("cross_entropy_rows", "soft_cross_entropy_rows", "lse_rows")
+TAKES_LSE = ("cross_entropy_rows", "soft_cross_entropy_rows", "centered_rows", "lse_rows")
+TAKES_LOSSES = (*TAKES_LSE[:-1], "entropy_rows", "kl_divergence_rows", "js_divergence_rows")
 
 
 class Filled(NamedTuple):
@@ -26,7 +26,7 @@ def _is_readable(a, row):
     return find(a.dtype) is row and a.dtype.isnative and a.flags.aligned
 
 
-def _rows(a, row, n_rows):
+def rows_in_place(a, row, n_rows):
     """The array as (n_rows, n_classes) where the kernels can read it in place, else None."""
     if not _is_readable(a, row):
         return None
@@ -56,7 +56,7 @@ def _side_by_side(a, row):
 
 def _views(arrays, row, n_rows, tiles):
     """(arrays as the kernels take them or None, how many rows lie side by side or 0, whether nothing else does)."""
-    views = [None if a is None else _rows(a, row, n_rows) for a in arrays]
+    views = [None if a is None else rows_in_place(a, row, n_rows) for a in arrays]
     odd = [i for i in range(3) if views[i] is None and arrays[i] is not None]
     if not odd:
         return views, 0, False
@@ -79,11 +79,11 @@ def execute(problem):
     arrays = [problem.first, problem.second, out]
     name = backends.current()
     backend = backends.load(name)
-    views, inner, packed = _views(arrays, row, n_rows, backend.TILES)
+    views, inner, packed = _views(arrays, row, n_rows, backend.TILES and problem.kernel != "centered_rows")
     staged = views is None
     in_place = problem.out is not None and _start(arrays[0]) == _start(out)
     p = plan.make(problem, name, backend, threads.get_num_threads(), inner, packed, staged, in_place)
-    per_row = (problem.labels, problem.sample_weight, problem.dlosses, losses, lse)
+    per_row = (problem.labels, problem.sample_weight, problem.dlosses, losses, lse, problem.shifts)
     if n_rows == 0 or p.n_classes == 0:
         bad = -1
     elif staged:
@@ -144,10 +144,11 @@ def _planned_job(problem, p, *arrays):
     return _job(problem, *arrays, stream=p.stream, group=p.group, keep_exps=p.keep_exps)
 
 
-def _job(problem, first, second, out, labels, sample_weight, dlosses, losses, lse, **how):
+def _job(problem, first, second, out, labels, sample_weight, dlosses, losses, lse, shifts=None, **how):
     return Job(problem.kernel, problem.dtype, first, second, out, labels, problem.class_weight, sample_weight,
                dlosses, losses, lse, problem.scale, problem.cap, problem.smoothing, problem.z_loss,
-               problem.grad_scale, problem.ignore_index, **how)
+               problem.grad_scale, problem.ignore_index, kind=problem.kind, minus_entropy=problem.minus_entropy,
+               q_scale=problem.q_scale, shifts=shifts, **how)
 
 
 def _cuts(n_rows, inner, step):
@@ -192,7 +193,7 @@ def _part(a, rows):
 
 def _with_states(job, rows, count, blocks):
     cut = {name: _part(getattr(job, name), rows) for name in
-           ("first", "second", "out", "labels", "sample_weight", "dlosses", "losses", "lse")}
+           ("first", "second", "out", "labels", "sample_weight", "dlosses", "losses", "lse", "shifts")}
     return job._replace(**cut, states=np.empty((count, blocks, PARTS)), finals=np.empty((count, FINALS)))
 
 

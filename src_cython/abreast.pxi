@@ -82,7 +82,7 @@ cdef Py_ssize_t rows_abreast(const Task *task, Py_ssize_t i0, Py_ssize_t n_rows,
     for j in range(n_rows):
         if inert[j]:
             inert_row(task, i0 + j, 0, 1, ALL)
-        elif task.labels != NULL and task.out != NULL:
+        elif task.out != NULL and task.kernel != SOFTMAX and task.kernel != LOG_SOFTMAX:
             write_label(task, &finals[j])
     return -1
 

@@ -25,11 +25,12 @@ cdef enum Phase:
     ALL, STATES, FINISH, WRITE, LABEL
 
 cdef enum Kernel:
-    LSE, SOFTMAX, LOG_SOFTMAX, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, SOFTMAX_GRAD, LOG_SOFTMAX_GRAD, ENTROPY, KL
+    LSE, SOFTMAX, LOG_SOFTMAX, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, SOFTMAX_GRAD, LOG_SOFTMAX_GRAD, ENTROPY, KL, JS, CENTERED
 
-from fastsoftmax.contract import (BLOCK as _BLOCK, FINALS as _FINALS, KEPT_BYTES as _KEPT_BYTES, KERNELS as _KERNELS,
+from fastsoftmax.contract import (BLOCK as _BLOCK, FINALS as _FINALS, KEPT_BYTES as _KEPT_BYTES, KERNELS as _KERNELS, KINDS as _KINDS,
                                   PARTS as _PARTS)
 cdef Py_ssize_t KEPT_BYTES = _KEPT_BYTES
+KINDS = {name: code for code, name in enumerate(_KINDS)}
 _CODES = {name: code for code, name in enumerate(_KERNELS)}
 if _BLOCK != BLOCK or _FINALS * sizeof(double) != sizeof(Final) or _PARTS != PARTS:
     raise ImportError("the compiled kernels are of another version: reinstall fastsoftmax")
@@ -62,6 +63,10 @@ cdef struct Task:
     const char *second
     char *out
     const int64_t *labels
+    const int64_t *ids     # of a contract.Targets, n_targets a row, -1 where there is none
+    const double *shares
+    double *found
+    Py_ssize_t n_targets
     const char *class_weight
     const double *sample_weight
     const double *dlosses
@@ -81,15 +86,22 @@ cdef struct Task:
     bint keeps      # whether they are: to the bit the same
     bint is_aside   # in memory of their own, for the output is too narrow
     int64_t ignore_index
+    int kind              # of the second array: OF_PROBS, OF_LOGS, and for CENTERED others
+    bint minus_entropy    # whether sum q*log q is added to the loss
+    double q_scale
+    const double *shifts
 
 
 include "rows.pxi"
+include "targets.pxi"
 include "softmax.pxi"
 include "abreast.pxi"
 include "sums.pxi"
+include "centered.pxi"
 include "tiles.pxi"
 include "pool.pxi"
 include "product.pxi"
+include "look.pxi"
 
 
 cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1,
@@ -106,8 +118,10 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
         y = label_of(task, i)
         if is_inert(task, i, y, phase):
             inert_row(task, i, block0, block1, phase)
-        elif phase < WRITE and is_wrong(task, y):
+        elif phase < WRITE and (is_wrong(task, y) or are_wrong(task, i, block0, block1, phase)):
             return i
+        elif task.kernel == CENTERED:
+            centered_row(task, i)
         elif phase == STATES:
             states_of(task, i, y, block0, block1)
         elif task.kernel > SOFT_CROSS_ENTROPY:
@@ -134,7 +148,8 @@ cdef inline bint is_inert(const Task *task, Py_ssize_t i, int64_t y, int phase) 
 cdef void inert_row(const Task *task, Py_ssize_t i, Py_ssize_t block0, Py_ssize_t block1, int phase) noexcept nogil:
     if phase == ALL or phase == FINISH:
         task.losses[i] = 0
-        task.lse[i] = 0
+        if task.lse != NULL:
+            task.lse[i] = 0
     if phase == FINISH:
         (<Final *>task.finals)[i].row = -1
     if (phase == ALL or phase == WRITE) and task.out != NULL:
@@ -166,7 +181,8 @@ cdef void derive(Task *task, bint writes, bint keep_exps) noexcept nogil:
     task.unit = task.smooth if task.second == NULL else 1.0
     task.has_targets = task.kernel == SOFT_CROSS_ENTROPY or task.smooth != 0
     task.is_short = task.n_blocks == 1 and task.cap == 0 and not task.has_targets
-    task.is_abreast = task.is_short and task.kernel <= CROSS_ENTROPY and task.n_classes <= task.lanes.most_abreast
+    task.is_abreast = (task.is_short and task.kernel <= CROSS_ENTROPY and task.ids == NULL
+                       and task.n_classes <= task.lanes.most_abreast)
     task.by_blocks = (1 < task.n_blocks <= KEPT_BLOCKS and task.n_classes * task.lanes.weight_itemsize <= KEPT_BYTES
                       and task.cap == 0 and not task.has_targets
                       and (task.kernel == SOFTMAX or task.kernel == CROSS_ENTROPY))
@@ -221,7 +237,7 @@ cdef class Bound:
             task.out -= job.class0 * task.lanes.itemsize if task.out != NULL else 0
         task.inner = max(side_by_side(first), max(side_by_side(job.second), side_by_side(job.out)))
         task.group = job.group
-        task.labels = <const int64_t *>data(job.labels)
+        take_targets(task, job.labels)
         task.class_weight = <const char *>data(job.class_weight)
         task.sample_weight = <const double *>data(job.sample_weight)
         task.dlosses = <const double *>data(job.dlosses)
@@ -232,6 +248,8 @@ cdef class Bound:
         task.scale, task.cap, task.smoothing = job.scale, job.cap, job.smoothing
         task.z_loss, task.grad_scale, task.ignore_index = job.z_loss, job.grad_scale, job.ignore_index
         task.stream = job.stream
+        task.kind, task.minus_entropy, task.q_scale = KINDS[job.kind], job.minus_entropy, job.q_scale
+        task.shifts = <const double *>data(job.shifts)
         derive(task, job.out is not None, job.keep_exps)
 
     def __call__(self, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1, int phase):

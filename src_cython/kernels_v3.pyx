@@ -3,4 +3,5 @@
 include "kernels.pxi"
 include "labels.pxi"
 include "short.pxi"
+include "c_api.pxi"
 include "ceilings.pxi"

@@ -4,6 +4,7 @@
 
 #include <Python.h>
 #include "storage.h"
+#include "select.h"
 #include "transpose.h"
 
 /* how a logit becomes z, with the reference m that is subtracted */
@@ -13,7 +14,11 @@ typedef struct {
     double cap, scale_over_cap;        /* softcap, 0 for none */
 } fs_map;
 
-/* where a block is read and written; t[k] = w[k]*(keep*q[k] + smooth), w or q absent: 1 or 0 */
+/* what is made of the second array: nothing, its logarithm is taken, it is one, or it is not looked at */
+enum { OF_PROBS, OF_LOGS, OF_SECOND, OF_LOGITS };
+
+/* where a block is read and written; t[k] = w[k]*(keep*q[k] + smooth), w or q absent: 1 or 0; OF_LOGS exp(q_scale*q[k] -
+ * q_shift) in the place of q[k] */
 typedef struct {
     const void *x, *q, *w;
     void *out;
@@ -21,6 +26,8 @@ typedef struct {
     int stream;                        /* whether out goes past the caches */
     double keep, smooth;
     double top, most;                  /* the maximum of x, and what out does not exceed: of write_exps alone */
+    int kind;
+    double q_scale, q_shift;
 } fs_block;
 
 /* a block of the row before, to be written while this one is read */
@@ -45,6 +52,18 @@ typedef struct {
     char x[MOST_ABREAST_f * VEC_BYTES], e[MOST_ABREAST_f * VEC_BYTES];
 } __attribute__((aligned(64))) fs_abreast;
 
+/* what is looked for in a block, and where it goes; what was seen beside it */
+typedef struct {
+    double threshold;                  /* only logits above it, or NaN, are candidates */
+    Py_ssize_t base, n;                /* the class a block begins with; how many candidates there are */
+    fs_candidate *found;
+} fs_find;
+typedef struct {
+    double m, s, d;                    /* maximum, sum exp(z - z_m), and of that times z_m - z */
+    Py_ssize_t above;
+} fs_seen;
+#define TOP_GROUPS 128
+
 typedef struct {
     Py_ssize_t itemsize, weight_itemsize;
     double (*get)(const void *, Py_ssize_t);
@@ -61,7 +80,7 @@ typedef struct {
     void (*write_log_probs)(const fs_block *, const fs_map *, double);
     double (*grad_sum)(const void *, const void *, Py_ssize_t, int);
     void (*write_softmax_grad)(const fs_block *, double, int);
-    double (*divergence)(const void *, const void *, Py_ssize_t);
+    double (*divergence)(const void *, const void *, Py_ssize_t, int);
     Py_ssize_t abreast, most_abreast;  /* how many rows, of how many classes */
     void (*load_abreast)(fs_abreast *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t);
     void (*rests_abreast)(fs_abreast *, Py_ssize_t, double, double *, double *, double *);
@@ -74,6 +93,17 @@ typedef struct {
     double (*sum_of_others)(void *, Py_ssize_t);
     void (*multiply)(const void *, void *, Py_ssize_t, double, double, int);
     void (*write_exps)(const fs_block *, const fs_map *, double);
+    int (*look)(const void *, Py_ssize_t, const fs_map *, double, int, fs_seen *);
+    void (*search)(const void *, Py_ssize_t, fs_find *);
+    double (*below)(double);
+    Py_ssize_t (*find)(const void *, Py_ssize_t, double);
+    Py_ssize_t (*count_above)(const void *, Py_ssize_t, double);
+    double (*mass_above)(const void *, Py_ssize_t, const fs_map *, double);
+    void (*group_tops)(const void *, Py_ssize_t, double *);
+    Py_ssize_t (*pick)(const void *, Py_ssize_t, const fs_map *, double, double, double, Py_ssize_t);
+    void (*centered_sums)(const fs_block *, const fs_map *, double *, double *);
+    void (*write_centered)(const fs_block *, const fs_map *, double, double);
+    double (*target_logs)(const fs_block *);
 } fs_lanes;
 
 #define AHEAD_BYTES 8192               /* fetched while a block is read: loss of 512 x 100,000 float64 15.7 -> 13.4 ms */
@@ -95,6 +125,10 @@ typedef struct {
 #define kept_as_d f64
 #define is_halved_bf16 1               /* how two vectors are loaded `mixed`: even and odd logits */
 #define is_halved_f16 0
+#define is_halved_f32 0
+#define is_halved_f64 0
+#define next_f nextafterf
+#define next_d nextafter
 #define zero_f64 0.0
 #define zero_f32 0.0f
 #define zero_bf16 ((bf16){0})

@@ -11,6 +11,8 @@ cdef extern from "lanes.h":
         Py_ssize_t n
         int stream
         double keep, smooth, top, most
+        int kind
+        double q_scale, q_shift
     ctypedef struct Late "fs_late":
         void (*write)(const Block *, const Map *, double) noexcept nogil
         Block block
@@ -21,6 +23,16 @@ cdef extern from "lanes.h":
         double exps[1]
     ctypedef struct Abreast "fs_abreast":
         char e[1]
+    ctypedef struct Candidate "fs_candidate":
+        double value
+        int64_t id
+    ctypedef struct Find "fs_find":
+        double threshold
+        Py_ssize_t base, n
+        Candidate *found
+    ctypedef struct Seen "fs_seen":
+        double m, s, d
+        Py_ssize_t above
     ctypedef struct Lanes "fs_lanes":
         Py_ssize_t itemsize, weight_itemsize
         double (*get)(const void *, Py_ssize_t) noexcept nogil
@@ -37,7 +49,7 @@ cdef extern from "lanes.h":
         void (*write_log_probs)(const Block *, const Map *, double) noexcept nogil
         double (*grad_sum)(const void *, const void *, Py_ssize_t, int) noexcept nogil
         void (*write_softmax_grad)(const Block *, double, int) noexcept nogil
-        double (*divergence)(const void *, const void *, Py_ssize_t) noexcept nogil
+        double (*divergence)(const void *, const void *, Py_ssize_t, int) noexcept nogil
         Py_ssize_t abreast, most_abreast
         void (*load_abreast)(Abreast *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*rests_abreast)(Abreast *, Py_ssize_t, double, double *, double *, double *) noexcept nogil
@@ -50,6 +62,18 @@ cdef extern from "lanes.h":
         double (*sum_of_others)(void *, Py_ssize_t) noexcept nogil
         void (*multiply)(const void *, void *, Py_ssize_t, double, double, int) noexcept nogil
         void (*write_exps)(const Block *, const Map *, double) noexcept nogil
+        int (*look)(const void *, Py_ssize_t, const Map *, double, int, Seen *) noexcept nogil
+        void (*search)(const void *, Py_ssize_t, Find *) noexcept nogil
+        double (*below)(double) noexcept nogil
+        Py_ssize_t (*find)(const void *, Py_ssize_t, double) noexcept nogil
+        Py_ssize_t (*count_above)(const void *, Py_ssize_t, double) noexcept nogil
+        double (*mass_above)(const void *, Py_ssize_t, const Map *, double) noexcept nogil
+        void (*group_tops)(const void *, Py_ssize_t, double *) noexcept nogil
+        Py_ssize_t (*pick)(const void *, Py_ssize_t, const Map *, double, double, double, Py_ssize_t) noexcept nogil
+        void (*centered_sums)(const Block *, const Map *, double *, double *) noexcept nogil
+        void (*write_centered)(const Block *, const Map *, double, double) noexcept nogil
+        double (*target_logs)(const Block *) noexcept nogil
     void fence() noexcept nogil
     enum: BLOCK "BLOCK_SIZE"
+    enum: TOP_GROUPS, OF_PROBS, OF_LOGS, OF_SECOND, OF_LOGITS
     const Lanes *fs_table[4]

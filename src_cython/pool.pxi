@@ -59,20 +59,30 @@ cdef int ended(int stopped, const Work *work) except -1:
     return -1 if stopped else 0
 
 
-cdef Py_ssize_t run_cuts(const Task *task, Cut *cuts, Py_ssize_t n_cuts, int n_threads, bint is_short) except -2:
-    """All cuts, on n_threads threads; the first bad row, or -1. is_short: whether it is not worth waking a thread for."""
+cdef int work_off(Work *work, const Task *task, Cut *cuts, Py_ssize_t n_cuts, int n_threads, bint is_short) noexcept nogil:
+    """All cuts, on n_threads threads; 0, or what stopped it. is_short: whether it is not worth waking a thread for."""
     cdef Cuts arg
-    cdef Work work
-    cdef Py_ssize_t bad = -1, i
-    cdef int stopped
     arg.task, arg.cuts = task, cuts
-    work.run, work.poll, work.arg, work.n_tickets = run_cut, poll, &arg, n_cuts
-    work.is_short = is_short
+    work.run, work.arg, work.n_tickets, work.is_short = run_cut, &arg, n_cuts, is_short
     work.room_bytes = room_bytes(task) if task.inner else kept_bytes(task)
-    with nogil:
-        stopped = pool_run(&work, n_threads)
-    ended(stopped, &work)
+    return pool_run(work, n_threads)
+
+
+cdef Py_ssize_t first_bad(const Cut *cuts, Py_ssize_t n_cuts) noexcept nogil:
+    """The first bad row of all cuts, or -1."""
+    cdef Py_ssize_t bad = -1, i
     for i in range(n_cuts):
         if cuts[i].bad >= 0 and (bad < 0 or cuts[i].bad < bad):
             bad = cuts[i].bad
     return bad
+
+
+cdef Py_ssize_t run_cuts(const Task *task, Cut *cuts, Py_ssize_t n_cuts, int n_threads, bint is_short) except -2:
+    """What work_off does, for a caller with the GIL, who looks after signals; the first bad row, or -1."""
+    cdef Work work
+    cdef int stopped
+    work.poll = poll
+    with nogil:
+        stopped = work_off(&work, task, cuts, n_cuts, n_threads, is_short)
+    ended(stopped, &work)
+    return first_bad(cuts, n_cuts)

@@ -14,7 +14,7 @@ cdef Py_ssize_t STREAMED_BYTES = _STREAMED_BYTES, LOGITS_PER_ROW = _LOGITS_PER_R
 cdef dict _codes_of_dtypes = {}  # filled as they are met: bfloat16 is not imported for it
 cdef tuple _REDUCTIONS = ("none", "mean", "sum")
 cdef enum:
-    MOST_CUTS = 64  # of its rows
+    MOST_CUTS = 256  # of its rows
 cdef tuple _READ = ("out", "reduction", "ignore_index")  # options that are read; all others must be at their defaults
 
 
@@ -66,26 +66,35 @@ cdef inline Py_ssize_t work_of(const Task *task, Py_ssize_t n_rows) noexcept nog
     return n_rows * (task.n_classes + LOGITS_PER_ROW)
 
 
-cdef int threads_for(const Task *task, Py_ssize_t n_rows, get_num_threads) except -1:
-    """How many threads the task is worth: with a worker awake less is worth one."""
+cdef bint is_shared(const Task *task, Py_ssize_t n_rows) noexcept nogil:
+    """Whether the task is worth a second thread: with a worker awake less is worth one."""
     cdef Py_ssize_t work = work_of(task, n_rows)
-    return min(get_num_threads(), work // AWAKE) if work >= 2 * ASLEEP or work >= 2 * AWAKE and pool_is_near() else 1
+    return work >= 2 * ASLEEP or work >= 2 * AWAKE and pool_is_near()
+
+
+cdef int threads_for(const Task *task, Py_ssize_t n_rows, get_num_threads) except -1:
+    """How many threads the task is worth."""
+    return min(get_num_threads(), work_of(task, n_rows) // AWAKE) if is_shared(task, n_rows) else 1
+
+
+cdef Py_ssize_t cut_rows(const Task *task, Py_ssize_t n_rows, int n_threads, Cut *cuts) noexcept nogil:
+    """Cuts of whole rows, four for each thread but at most MOST_CUTS; their number."""
+    cdef Py_ssize_t i, step = 1 + (n_rows - 1) // min(4 * n_threads, MOST_CUTS), n_cuts = (n_rows - 1) // step + 1
+    for i in range(n_cuts):
+        cuts[i].row0, cuts[i].row1 = i * step, min((i + 1) * step, n_rows)
+        cuts[i].block0, cuts[i].block1, cuts[i].phase = 0, task.n_blocks, ALL
+    return n_cuts
 
 
 cdef Py_ssize_t run_all_rows(const Task *task, Py_ssize_t n_rows, int n_threads) except -2:
     """All of the task, on n_threads threads; the first bad row, or -1."""
-    cdef Py_ssize_t bad, step, i, n_cuts = 0, work = work_of(task, n_rows)
+    cdef Py_ssize_t bad, work = work_of(task, n_rows)
     cdef Cut cuts[MOST_CUTS]
     if n_threads == 1 and kept_bytes(task) == 0:
         with nogil:
             bad = run_rows(task, 0, n_rows, 0, task.n_blocks, ALL, NULL)
     else:
-        step = 1 + (n_rows - 1) // min(4 * n_threads, MOST_CUTS)
-        for i in range(0, n_rows, step):
-            cuts[n_cuts].row0, cuts[n_cuts].row1 = i, min(i + step, n_rows)
-            cuts[n_cuts].block0, cuts[n_cuts].block1, cuts[n_cuts].phase = 0, task.n_blocks, ALL
-            n_cuts += 1
-        bad = run_cuts(task, cuts, n_cuts, n_threads, work < 2 * ASLEEP)
+        bad = run_cuts(task, cuts, cut_rows(task, n_rows, n_threads, cuts), n_threads, work < 2 * ASLEEP)
     if n_threads == 1 and work >= 2 * AWAKE:
         pool_alone()
     return bad

@@ -22,6 +22,8 @@ cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, const Late 
         block, map = block_at(task, i, b), map_of(task, reference(task, state.m))
         block.smooth = task.smooth / task.unit
         task.lanes.target_sums(&block, &map, &state.t, &state.d)
+        if task.minus_entropy:
+            state.d += task.lanes.target_logs(&block)
     return state
 
 
@@ -192,7 +194,9 @@ cdef void softmax_phase(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t
         state = stored_state(task, i)
         finals[i] = finish(task, i, y, finals[i].x_y, &state, rest_of(task, &state))
     elif phase == LABEL:
-        if block0 * BLOCK <= finals[i].y < block1 * BLOCK:
+        if task.ids != NULL:
+            write_targets(task, &finals[i], block0, block1)
+        elif block0 * BLOCK <= finals[i].y < block1 * BLOCK:
             write_label(task, &finals[i])
     else:
         for b in range(block0, block1):
@@ -230,6 +234,8 @@ cdef Final finish_with(const Task *task, Py_ssize_t i, Py_ssize_t y, double x_y,
         c = (1 - task.smoothing) * class_weight_of(task, y)
         if c != 0:
             loss += c * (log1p_rest + gap(task, state.m, x_y))
+    elif task.ids != NULL:
+        c = targets_loss(task, i, state.m, log1p_rest, &loss)
     if task.z_loss != 0:
         loss += task.z_loss * lse * lse
     if task.sample_weight != NULL:
@@ -265,14 +271,7 @@ cdef void write_block(const Task *task, const Final *final, Py_ssize_t b, double
 
 cdef void write_label(const Task *task, const Final *final) noexcept nogil:
     """C*(p_y - 1) + (A - C)*p_y - t_y, where p - 1 = -rest/(1 + rest) at a maximum keeps its digits as p -> 1."""
-    cdef double w, c, p, minus, dz, total
-    if final.row < 0 or task.labels == NULL:
-        return
-    w, total = class_weight_of(task, final.y), 1 + final.rest
-    c = (1 - task.smoothing) * w
-    p = exp(-gap(task, final.m, final.x_y)) / total
-    minus = 0.0 - final.rest / total if final.x_y == final.m else p - 1
-    dz = c * minus + (final.a - c) * p - task.smooth * w
-    if task.cap > 0:
-        dz = dz * (1 - (z_of(task, final.x_y) / task.cap) ** 2)
-    task.lanes.put(out_at(task, final.row, 0), final.y, final.g * dz)
+    if final.row >= 0 and task.labels != NULL:
+        write_target(task, final, final.y, final.x_y, (1 - task.smoothing) * class_weight_of(task, final.y))
+    elif final.row >= 0 and task.ids != NULL:
+        write_targets(task, final, 0, task.n_blocks)

@@ -1,8 +1,8 @@
 # Kernels that need one plain sum a row: gradients through softmax and log-softmax, entropy, divergence.
 
 cdef double block_sum(const Task *task, Py_ssize_t i, Py_ssize_t b) noexcept nogil:
-    if task.kernel == ENTROPY or task.kernel == KL:
-        return task.lanes.divergence(first_at(task, i, b), second_at(task, i, b), block_size(task, b))
+    if task.kernel >= ENTROPY:
+        return task.lanes.divergence(first_at(task, i, b), second_at(task, i, b), block_size(task, b), task.kernel == JS)
     return task.lanes.grad_sum(first_at(task, i, b), second_at(task, i, b), block_size(task, b),
                                task.kernel == LOG_SOFTMAX_GRAD)
 

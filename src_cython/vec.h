@@ -46,6 +46,34 @@ INLINE int any_f(vi mask) {
 }
 INLINE int any_d(vl mask) { return any_f((vi)mask); }
 
+/* the lanes, as bits, where a is above b or a NaN */
+#if VEC_BYTES == 64
+INLINE uint32_t bits_above_f(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_NLE_UQ); }
+INLINE uint32_t bits_above_d(vd a, vd b) { return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_NLE_UQ); }
+#elif VEC_BYTES == 32
+INLINE uint32_t bits_above_f(vf a, vf b) { return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_NLE_UQ)); }
+INLINE uint32_t bits_above_d(vd a, vd b) { return _mm256_movemask_pd(_mm256_cmp_pd((__m256d)a, (__m256d)b, _CMP_NLE_UQ)); }
+#elif defined(__SSE2__)
+INLINE uint32_t bits_above_f(vf a, vf b) { return _mm_movemask_ps(_mm_cmpnle_ps((__m128)a, (__m128)b)); }
+INLINE uint32_t bits_above_d(vd a, vd b) { return _mm_movemask_pd(_mm_cmpnle_pd((__m128d)a, (__m128d)b)); }
+#else
+INLINE uint32_t bits_above_f(vf a, vf b) { uint32_t m = 0; for (int i = 0; i < W_F; i++) m |= (uint32_t)!(a[i] <= b[i]) << i; return m; }
+INLINE uint32_t bits_above_d(vd a, vd b) { uint32_t m = 0; for (int i = 0; i < W_D; i++) m |= (uint32_t)!(a[i] <= b[i]) << i; return m; }
+#endif
+
+/* s + e where x is above b */
+#if VEC_BYTES == 64
+INLINE vf add_above_f(vf s, vf e, vf x, vf b) {
+    return (vf)_mm512_mask_add_ps((__m512)s, _mm512_cmp_ps_mask((__m512)x, (__m512)b, _CMP_GT_OQ), (__m512)s, (__m512)e);
+}
+INLINE vd add_above_d(vd s, vd e, vd x, vd b) {
+    return (vd)_mm512_mask_add_pd((__m512d)s, _mm512_cmp_pd_mask((__m512d)x, (__m512d)b, _CMP_GT_OQ), (__m512d)s, (__m512d)e);
+}
+#else
+INLINE vf add_above_f(vf s, vf e, vf x, vf b) { return s + select_f((vi)(x > b), e, set_f(0)); }
+INLINE vd add_above_d(vd s, vd e, vd x, vd b) { return s + select_d((vl)(x > b), e, set_d(0)); }
+#endif
+
 /* the larger or the smaller; b where either is NaN, as MAXPS and MINPS have it */
 #if VEC_BYTES == 64
 INLINE vf max_f(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
@@ -249,6 +277,21 @@ INLINE vd log_d(vd x) {
     r = select_d((vl)(x == 0.0), set_d(-INFINITY), r);
     r = select_d((vl)(x == INFINITY), set_d(INFINITY), r);
     return select_d((vl)(x >= 0.0), r, set_d(NAN));
+}
+
+/* log(x) for float, likewise: log g = 2*atanh(s), by its series to s^9, below 3e-9 relative */
+INLINE vf log_f(vf x) {
+    vi tiny = (vi)(x < 1.17549435e-38f);
+    vf y = select_f(tiny, x * 16777216.0f, x); /* 2^24 */
+    vi e = (((vi)y - 0x3f3504f3) >> 23);       /* sqrt(1/2) */
+    vf g = (vf)((vi)y - (e << 23));
+    vf s = (g - 1.0f) / (g + 1.0f), s2 = s * s;
+    vf p = fma_f(fma_f(fma_f(set_f(2.0f / 9), s2, set_f(2.0f / 7)), s2, set_f(2.0f / 5)), s2, set_f(2.0f / 3));
+    vf n = __builtin_convertvector(e, vf) - select_f(tiny, set_f(24.0f), set_f(0.0f));
+    vf r = fma_f(n, set_f(0.693145751953125f), fma_f(n, set_f(1.42860682030941723e-6f), fma_f(s * s2, p, 2.0f * s)));
+    r = select_f((vi)(x == 0.0f), set_f(-INFINITY), r);
+    r = select_f((vi)(x == INFINITY), set_f(INFINITY), r);
+    return select_f((vi)(x >= 0.0f), r, set_f(NAN));
 }
 
 /* log(1 + x) for x >= 0; the last term is what 1 + x has lost */

@@ -100,6 +100,23 @@ def test_maximum_likelihood_minimises_kl(capsys):
     assert abs(module.gaussian_kl(x.mean(), x.std(), mean, std)) < 1e-12
 
 
+def test_array_libraries(capsys):
+    out = printed(example("array_libraries"), capsys)
+    assert re.search(r"^array.array +array  +in place: True$", out, re.M)
+    for library, kind in (("torch", "Tensor"), ("jax", "ArrayImpl"), ("array_api_strict", "Array"), ("pandas", "ndarray")):
+        if importlib.util.find_spec(library):
+            assert re.search(rf"^{library} +{kind} ", out, re.M)
+
+
+def test_many_classes_by_scikit_learn(capsys):
+    pytest.importorskip("sklearn")
+    out = printed(example("sklearn_many_classes"), capsys)
+    assert "2,000 classes" in out
+    first, fifth = map(float, re.search(r"right ([\d.]+)%, among the first five ([\d.]+)%", out).groups())
+    later = float(re.search(r"the test rows too: ([\d.]+)%", out).group(1))
+    assert 50 < first < fifth and first < later
+
+
 @pytest.mark.filterwarnings("default")  # the notebook machinery warns about itself
 def test_notebook_runs(monkeypatch):
     nbformat = pytest.importorskip("nbformat")
@@ -129,3 +146,11 @@ def test_the_gradient_filter(capsys):
                     for eps in (module.EPS, None))
     assert got.bound.kept < 0.5
     assert all(error <= bound + 1e-5 and bound < 0.1 for error, bound in module.shares(got, without))
+
+
+def test_torch_language_model(capsys):
+    pytest.importorskip("torch")
+    module = example("torch_language_model")
+    loss = re.search(r"loss (\S+) -> (\S+) nats\nsat on \.\.\. the ", printed(module, capsys))
+    assert float(loss[1]) > 2.5
+    assert float(loss[2]) < 0.5

@@ -273,6 +273,10 @@ def test_a_step(backend, workspace):
         np.testing.assert_allclose(step.dfeatures, got.dfeatures, rtol=1e-9, atol=1e-12)
         assert step.bound.kept == got.bound.kept < 0.9
         assert step.bound.dclassifier == pytest.approx(got.bound.dclassifier)
+    w, b = classifier.copy(), bias.copy()
+    alone = fs.linear_cross_entropy_step(features, w, labels, bias=b, optimizer=optim.SGD(0.5), grad_filter=1e-4,
+                                         wrt=(), max_workspace_bytes=workspace)
+    assert alone.dfeatures is None and alone.bound.dfeatures is None and alone.bound.dclassifier > 0
     assert step.bound.dfeatures < 0.1 and fs.linear_cross_entropy_step(
         features, w, labels, bias=b, optimizer=optim.SGD(0.5)).bound is None
 
@@ -323,3 +327,13 @@ def test_the_benchmark(tmp_path, monkeypatch, capsys):
     assert len(results["costs"]) == len(bench.COSTS)
     assert "times faster than dense, wanted at least 1.8" in text and "filtered over dense" in text
     assert "times faster than dense" in capsys.readouterr().out
+
+
+def test_arrays_of_other_libraries():
+    torch = pytest.importorskip("torch")
+    features, classifier, bias, labels = peaked(20, 16, 3000, np.float32)
+    want = fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias, grad_filter=1e-4)
+    got = fs.linear_cross_entropy_and_grad(*map(torch.from_numpy, (features, classifier, labels)), grad_filter=1e-4,
+                                           bias=torch.from_numpy(bias))
+    assert isinstance(got.bound, fs.GradBound) and got.bound[:2] == want.bound[:2] and got.bound.kept == want.bound.kept
+    np.testing.assert_array_equal(got.bound.dropped.numpy(), want.bound.dropped)

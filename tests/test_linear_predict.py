@@ -93,3 +93,20 @@ def test_bad_input():
     with pytest.raises(TypeError, match="rng must be a numpy.random.Generator, not int"):
         fs.linear_sample(features, classifier, 0)
     assert fs.linear_topk(features[:0], classifier, 2).ids.shape == (0, 2)
+
+
+def test_score_is_that_of_the_logits(backend):
+    features, classifier, bias, labels = inputs(30, 20, 900)
+    labels = labels.copy()
+    labels[4] = -100
+    logits = features @ classifier.T + bias
+    want = fs.score(logits, labels, top_k=5, temperature=0.5)
+    got = fs.linear_score(features, classifier, labels, bias=bias, top_k=5, temperature=0.5, max_workspace_bytes=SMALL)
+    for name in ("losses", "lse", "log_probs", "entropy", "top_log_probs"):
+        np.testing.assert_allclose(getattr(got, name), getattr(want, name), rtol=1e-4, atol=1e-4)
+    for name in ("ranks", "argmax", "top_ids"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
+    tokens = labels.reshape(5, 6)
+    shifted = fs.linear_score(features.reshape(5, 6, 20), classifier, tokens, bias=bias, shift=1)
+    np.testing.assert_array_equal(shifted.ranks, fs.linear_score(
+        features.reshape(5, 6, 20)[:, :-1], classifier, tokens[:, 1:], bias=bias).ranks)

@@ -7,12 +7,14 @@ try:
 except ImportError as error:
     raise ImportError('the Numba backend needs Numba: pip install "fastsoftmax[numba]"') from error
 
-from ..contract import BLOCK, LOGITS_PER_PYTHON_THREAD, NO_IGNORE
+from ..contract import ALL, BLOCK, FINISH, LOGITS_PER_PYTHON_THREAD, NO_IGNORE, Targets
 from . import _numba_pairs as pairs
 from . import _numba_rows as rows
 from . import _numba_states as states
 from ._blas import products as products
+from ._look import look as look
 from ._numba_cache import kernel
+from .numpy import bind as numpy_rows
 
 SPLITS_CLASSES = True
 FORGETS_CLASSES = False
@@ -98,6 +100,8 @@ def _arguments(job, kind):
 
 def bind(job):
     """run(row0, row1, block0, block1, phase) -> the first row with a bad label, or -1."""
+    if job.kernel not in KERNELS or isinstance(job.labels, Targets) or job.kind != "probs" or job.minus_entropy:
+        return _by_numpy(job)
     function, kind = KERNELS[job.kernel]
     flats, arrays, numbers = _arguments(job, kind)
 
@@ -106,6 +110,12 @@ def bind(job):
         return function(states.Arrays(*flats, scratch, *arrays), numbers, row0, row1, block0, block1, phase)
 
     return run
+
+
+def _by_numpy(job):
+    """Whole rows, where the phases would end with them."""
+    run = numpy_rows(job)
+    return lambda row0, row1, block0, block1, phase: run(row0, row1, 0, 0, ALL) if phase in (ALL, FINISH) else -1
 
 
 @kernel

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from ..contract import LOGITS_PER_PYTHON_THREAD
+from ..contract import LOGITS_PER_PYTHON_THREAD, Targets
 from ..dtypes import BF16, F16
 from ._blas import products as products
+from ._look import look as look
 
 SPLITS_CLASSES = FORGETS_CLASSES = TILES = False
 LOGITS_PER_THREAD = LOGITS_PER_PYTHON_THREAD
@@ -105,6 +106,11 @@ class _Softmax:
         best = best if x.ndim == 1 else best[:, None]
         return self.z(best) - self.z(x) if self.cap else (best - x) * self.scale
 
+    def gap_at(self, row, k):
+        """gap of classes k of some of the rows."""
+        x, best = self.x[row, k].astype(np.float64), self.best[row].astype(np.float64)
+        return self.z(best) - self.z(x) if self.cap else (best - x) * self.scale
+
     def probs(self):
         # m - m = 0 and exp(0) = 1: the maximum's share is 1/S exactly
         return self.e * (1 / (1 + self.rest)).astype(self.e.dtype)[:, None]
@@ -132,7 +138,19 @@ def _cross_entropy(job, rows):
     weight = np.ones(1) if job.class_weight is None else job.class_weight.astype(np.float64)
     row, y = np.arange(len(x)), None
     s = _Softmax(job, rows)
-    if job.labels is not None:
+    several = isinstance(job.labels, Targets)
+    if several:
+        ids, bad = _checked(job.labels.ids[rows].reshape(-1), n_classes, -1)
+        if bad >= 0:
+            return bad // job.labels.ids.shape[1]
+        at = np.flatnonzero(ids >= 0)
+        at, y = at // job.labels.ids.shape[1], ids[at]
+        shares = (1 - job.smoothing) * job.labels.shares[rows].reshape(-1)[ids >= 0]
+        shares = shares * (weight[y] if job.class_weight is not None else 1)
+        t = job.smoothing / n_classes * weight * np.ones(n_classes) if job.smoothing else np.zeros(n_classes)
+        total = np.full(len(x), np.sum(t))
+        c = np.bincount(at, shares, len(x))
+    elif job.labels is not None:
         labels, bad = _checked(job.labels[rows], n_classes, job.ignore_index)
         if bad >= 0:
             return bad
@@ -143,15 +161,20 @@ def _cross_entropy(job, rows):
         t = job.smoothing / n_classes * weight * np.ones(n_classes) if job.smoothing else np.zeros(n_classes)
         total = np.full(len(x), np.sum(t))
     else:
-        q = _real(job.second[rows], job.dtype).astype(np.float64)
+        log_q, q = _targets(job, rows)
         c = np.zeros(len(x))
         t = weight * ((1 - job.smoothing) * q + job.smoothing / n_classes)
         total = np.sum(t, axis=1)
     loss = total * s.log1p_rest
     if job.labels is None or job.smoothing:
         loss += np.sum(np.where(t == 0, 0.0, t * s.gap(s.x)), axis=1)
-    if y is not None:
+    if several:
+        terms = np.where(shares == 0, 0.0, shares * (s.log1p_rest[at] + s.gap_at(at, y)))
+        loss += np.bincount(at, terms, len(x))
+    elif y is not None:
         loss += np.where(c == 0, 0.0, c * (s.log1p_rest + s.gap(s.x[row, y])))
+    if job.minus_entropy:
+        loss += np.sum(np.where(q == 0, 0.0, q * log_q), axis=1)
     if job.z_loss:
         loss += job.z_loss * s.lse**2
     share = 1.0 if job.sample_weight is None else job.sample_weight[rows]
@@ -162,13 +185,53 @@ def _cross_entropy(job, rows):
         dz = a[:, None] * s.probs() - t
         if y is not None:
             # at a maximum p - 1 = -rest/(1 + rest), which keeps its digits as p -> 1
-            p_y = s.e[row, y] / (1 + s.rest)
-            minus = np.where(s.delta[row, y] == 0, -s.rest / (1 + s.rest), p_y - 1)
-            dz[row, y] = c * minus + (a - c) * p_y - (t[y] if t.ndim == 1 else t[row, y])
+            row, own = (at, shares) if several else (row, c)
+            p_y, rest = s.e[row, y] / (1 + s.rest[row]), s.rest[row]
+            minus = np.where(s.delta[row, y] == 0, -rest / (1 + rest), p_y - 1)
+            dz[row, y] = own * minus + (a[row] - own) * p_y - (t[y] if t.ndim == 1 else t[row, y])
         if job.cap:
             dz *= 1 - (s.z(s.x.astype(np.float64)) / job.cap) ** 2
         g = job.grad_scale * job.scale * share * (1.0 if job.dlosses is None else job.dlosses[rows])
         dz *= np.broadcast_to(g, len(x))[:, None]
+        dz[inert] = 0
+        _store(dz, job.out[rows], job.dtype)
+    return -1
+
+
+def _targets(job, rows):
+    """(log q or None, q) of the distributions that `second` holds."""
+    second = _real(job.second[rows], job.dtype).astype(np.float64)
+    if job.kind == "logs":
+        log_q = second * job.q_scale - (0 if job.shifts is None else job.shifts[rows][:, None])
+        return log_q, np.exp(log_q)
+    return np.log(second) if job.minus_entropy or job.kernel == "centered_rows" else None, second
+
+
+def _centered(job, rows):
+    s = _Softmax(job, rows)
+    inert = np.zeros(len(s.x), bool) if job.sample_weight is None else job.sample_weight[rows] == 0
+    if job.labels is not None:
+        labels, bad = _checked(job.labels[rows], s.x.shape[1], job.ignore_index)
+        if bad >= 0:
+            return bad
+        inert = inert | (labels == job.ignore_index)
+    delta, e = s.delta.astype(np.float64), s.e.astype(np.float64)
+    if job.kind == "second":
+        f = _real(job.second[rows], job.dtype).astype(np.float64)
+    else:
+        f = delta if job.kind == "logits" else delta - _targets(job, rows)[0]
+    mean = np.sum(np.where(e == 0, 0.0, e * f), axis=1) / (1 + s.rest)
+    loss = mean if job.kind == "second" else s.log1p_rest - mean if job.kind == "logits" else mean - s.log1p_rest
+    share = 1.0 if job.sample_weight is None else job.sample_weight[rows]
+    job.losses[rows] = np.where(inert, 0.0, share * loss)
+    job.lse[rows] = np.where(inert, 0.0, s.lse)
+    if job.out is not None:
+        p = e / (1 + s.rest)[:, None]
+        dz = np.where(p == 0, 0.0, p * (f - mean[:, None]))
+        if job.cap:
+            dz *= 1 - (s.z(s.x.astype(np.float64)) / job.cap) ** 2
+        g = job.grad_scale * job.scale * share * (1.0 if job.dlosses is None else job.dlosses[rows])
+        dz *= np.broadcast_to(g, len(dz))[:, None]
         dz[inert] = 0
         _store(dz, job.out[rows], job.dtype)
     return -1
@@ -194,13 +257,23 @@ def _entropy(job, rows):
     return -1
 
 
-def _kl_divergence(job, rows):
-    p = _real(job.first[rows], job.dtype).astype(np.float64)
-    q = _real(job.second[rows], job.dtype).astype(np.float64)
+def _relative_to(p, q):
+    """p*log(p/q), nothing where p is 0 unless q is NaN."""
     ratio = p / q
     extreme = (ratio == 0) | np.isinf(ratio)  # p/q may overflow where its logarithm is an ordinary number
     log_ratio = np.where(extreme, np.log(p) - np.log(q), np.log(ratio))
-    job.losses[rows] = np.sum(np.where((p == 0) & ~np.isnan(q), 0.0, p * log_ratio), axis=1)
+    return np.where((p == 0) & ~np.isnan(q), 0.0, p * log_ratio)
+
+
+def _kl_divergence(job, rows):
+    p = _real(job.first[rows], job.dtype).astype(np.float64)
+    q = _real(job.second[rows], job.dtype).astype(np.float64)
+    if job.kernel == "js_divergence_rows":
+        middle = (p + q) / 2
+        terms = (_relative_to(p, middle) + _relative_to(q, middle)) / 2
+    else:
+        terms = _relative_to(p, q)
+    job.losses[rows] = np.sum(terms, axis=1)
     return -1
 
 
@@ -214,4 +287,6 @@ KERNELS = {
     "log_softmax_grad_rows": _log_softmax_grad,
     "entropy_rows": _entropy,
     "kl_divergence_rows": _kl_divergence,
+    "js_divergence_rows": _kl_divergence,
+    "centered_rows": _centered,
 }

@@ -3,9 +3,10 @@
 from .arrays import array as array
 from .arrays import class_axis_last as class_axis_last
 from .arrays import same_shape as same_shape
+from .foreign import is_no_copy as is_no_copy
+from .foreign import memory as memory
 from .linear import GRADIENTS as GRADIENTS
 from .linear import LinearProblem as LinearProblem
-from .linear import class_ids as class_ids
 from .linear import count_of as count_of
 from .linear import generator as generator
 from .linear import linear_cross_entropy as linear_cross_entropy
@@ -29,3 +30,12 @@ from .rows import class_indices as class_indices
 from .rows import label_array as label_array
 from .rows import label_error as label_error
 from .rows import one_hot_array as one_hot_array
+from .score import ids_of as ids_of
+from .score import put as put
+from .score import scored as scored
+from .score import share_of as share_of
+from .score import unlabelled as unlabelled
+from .targets import direction as direction
+from .targets import divergence as divergence
+from .targets import sparse_cross_entropy as sparse_cross_entropy
+from .targets import target_kind as target_kind

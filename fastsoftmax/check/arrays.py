@@ -1,12 +1,13 @@
 """[3] Arguments that are arrays, and those that results go to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import dtypes
+from .foreign import memory
 from .numbers import integer
 
 Array: TypeAlias = NDArray[Any]
@@ -20,16 +21,21 @@ def _is_masked(value: object) -> bool:
     return isinstance(value, np.ma.MaskedArray)
 
 
+def _is_categorical(value: object) -> bool:
+    """Whether there are categories, of which np.asarray takes the values, where labels are often meant by their codes."""
+    kinds = getattr(value, "dtypes", ()) if hasattr(value, "columns") else [getattr(value, "dtype", None)]
+    return any(str(kind).lower().startswith("categor") for kind in kinds)
+
+
 def as_array(value: object, name: str, remedy: str) -> Array:
-    """np.asarray that says which argument it could not read, and loses no mask."""
+    """np.asarray that says which argument it could not read, and loses neither a mask nor the meaning of categories."""
     if type(value) is np.ndarray:
         return value
     if _is_masked(value):
         raise TypeError(f"{name} is a masked array: its mask would be lost; {remedy}")
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} cannot be read as an array: {error}") from None
+    if _is_categorical(value):
+        raise TypeError(f"{name} is categorical: give the codes or the values of its categories, whichever are meant")
+    return memory(value, name)
 
 
 def array(value: object, name: str) -> Array:
@@ -38,7 +44,9 @@ def array(value: object, name: str) -> Array:
         raise TypeError(f"{name} must be an array, not None")
     a = as_array(value, name, "fill it first, with -inf say")
     if dtypes.find(a.dtype) is None and a.dtype.kind not in "iu":
-        raise TypeError(f"{name} has dtype {a.dtype}; allowed are float64, float32, float16, bfloat16 and integers")
+        allowed = "allowed are float64, float32, float16, bfloat16 and integers"
+        hint = f"; {name}.to_numpy(dtype=...) may give one" if a.dtype.kind == "O" and hasattr(value, "to_numpy") else ""
+        raise TypeError(f"{name} has dtype {a.dtype}; {allowed}{hint}")
     return a
 
 
@@ -82,12 +90,21 @@ def same_shape(name: str, a: Array, shape: Shape) -> None:
 
 
 def writeable_array(out: object, name: str, shape: Shape, row: dtypes.Dtype) -> Array:
-    """An ndarray that a result of this shape and dtype can be written to."""
+    """An ndarray that a result of this shape and dtype of the table can be written to."""
+    return _writeable(out, name, shape, row.name, lambda dtype: dtypes.find(dtype) is row)
+
+
+def plain_array(out: object, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """The same for a NumPy dtype."""
+    return _writeable(out, name, shape, dtype.name, lambda given: given == dtype)
+
+
+def _writeable(out: object, name: str, shape: Shape, wanted: str, fits: Callable[[np.dtype[Any]], bool]) -> Array:
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a numpy array, not {type(out).__name__}")
     same_shape(name, out, shape)
-    if dtypes.find(out.dtype) is not row or not out.dtype.isnative:
-        raise TypeError(f"{name} has dtype {out.dtype}, but must have {row.name} in native byte order")
+    if not fits(out.dtype) or not out.dtype.isnative:
+        raise TypeError(f"{name} has dtype {out.dtype}, but must have {wanted} in native byte order")
     if not out.flags.writeable:
         raise ValueError(f"{name} is read-only")
     if not out.flags.c_contiguous and _overlaps_itself(out):

@@ -1,6 +1,5 @@
 """[3] The arguments of the linear operations -> LinearProblem."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
@@ -11,7 +10,6 @@ from ..typing import Gradient
 from .arrays import Array, Shape, array, as_array, row_of, shares_memory, writeable_array
 from .numbers import integer, number, one_of
 from .problems import Problem, cross_entropy
-from .rows import class_indices
 
 GRADIENTS = get_args(Gradient)
 
@@ -81,11 +79,12 @@ def linear_cross_entropy(features: object, classifier: object, labels: object, b
 
 def linear_step(features: object, classifier: Any, labels: object, bias: Any, options: dict[str, Any], *, optimizer: Any,
                 shift: Any, max_workspace_bytes: Any, dlosses: object, compute_dtype: object,
-                grad_filter: object) -> LinearProblem:
+                wrt: object = GRADIENTS, grad_filter: object = None) -> LinearProblem:
     """Arguments of linear_cross_entropy_step: classifier and bias are written to, so they must be arrays already."""
     if not all(callable(getattr(optimizer, name, None)) for name in ("start", "step_part")):
         raise TypeError(f"optimizer must be one of fastsoftmax.optim, not {type(optimizer).__name__}")
-    problem = linear_cross_entropy(features, classifier, labels, bias, options, shift=shift, wrt=GRADIENTS,
+    stepped = (*_wanted(wrt, True), "classifier", "bias")
+    problem = linear_cross_entropy(features, classifier, labels, bias, options, shift=shift, wrt=stepped,
                                    max_workspace_bytes=max_workspace_bytes, dlosses=dlosses, compute_dtype=compute_dtype,
                                    grad_filter=grad_filter)
     inputs = {"features": features, "labels": labels, "dlosses": dlosses, "class_weight": options["class_weight"],
@@ -99,26 +98,18 @@ def linear_step(features: object, classifier: Any, labels: object, bias: Any, op
     return problem._replace(optimizer=optimizer, parameters=(classifier, bias))
 
 
-def linear_rows(features: object, classifier: object, bias: object, options: dict[str, Any],
-                max_workspace_bytes: Any) -> LinearProblem:
-    """Arguments of what a linear layer predicts, for rows without labels."""
+def linear_rows(features: object, classifier: object, bias: object, options: dict[str, Any], max_workspace_bytes: Any,
+                labels: object = None, ignore_index: Any = None, shift: Any = 0) -> LinearProblem:
+    """Arguments of what a linear layer predicts, for rows with labels or without."""
     x = _matrix(features, "features")
-    options = dict(class_weight=None, sample_weight=None, ignore_index=None, reduction="none", label_smoothing=0.0,
+    options = dict(class_weight=None, sample_weight=None, ignore_index=ignore_index, reduction="none", label_smoothing=0.0,
                    z_loss=0.0, axis=-1, empty="nan", **options)
-    labels = np.zeros(x.shape[:-1], np.int64)
-    problem = linear_cross_entropy(x, classifier, labels, bias, options, max_workspace_bytes=max_workspace_bytes)
+    given = np.zeros(x.shape[:-1], np.int64) if labels is None else labels
+    problem = linear_cross_entropy(x, classifier, given, bias, options, shift=shift,
+                                   max_workspace_bytes=max_workspace_bytes)
     if not len(problem.classifier):
         raise ValueError("classifier has zero classes: there is nothing to predict")
-    return problem
-
-
-def class_ids(ids: object, problem: LinearProblem) -> tuple[Array, Shape]:
-    """(ids as (n_rows, k) int64, their shape), for one id a row, (...), or k of them, (..., k)."""
-    lead, n_classes = problem.loss.lead, problem.classifier.shape[0]
-    found = class_indices(ids, n_classes, "ids")
-    if found.shape[:len(lead)] != lead or found.ndim > len(lead) + 1:
-        raise ValueError(f"ids has shape {found.shape}, but must have {lead} or {lead} and one axis more")
-    return found.reshape(math.prod(lead), -1) if found.size else found.reshape(math.prod(lead), 0), found.shape
+    return problem if labels is not None else problem._replace(loss=problem.loss._replace(labels=None))
 
 
 def count_of(k: Any, n_classes: int, name: str, least: int) -> int:

@@ -28,7 +28,7 @@ class Problem(NamedTuple):
     wants_out: bool = False
     axis: int = -1
     lead: Shape = ()
-    labels: Array | None = None
+    labels: Any = None  # an array of int64, or contract.Targets
     class_weight: Array | None = None
     sample_weight: Array | None = None
     dlosses: Array | None = None
@@ -41,9 +41,13 @@ class Problem(NamedTuple):
     reduction: str = "none"
     empty: str = "nan"
     total_weight: float = 0.0
+    kind: str = "probs"  # what `second` holds: contract.py
+    minus_entropy: bool = False
+    q_scale: float = 1.0
+    shifts: Array | None = None
 
 
-def _problem_arrays(first: object, second: object, axis: Any,
+def problem_arrays(first: object, second: object, axis: Any,
                     names: tuple[str, ...]) -> tuple[Array, Array, Array | None, dtypes.Dtype]:
     a = array(first, names[0])
     x = class_axis_last(a, axis, names[0])
@@ -59,7 +63,7 @@ def _problem_arrays(first: object, second: object, axis: Any,
 
 def softmax(kernel: str, logits: object, axis: Any, temperature: Any, out: Array | None) -> Problem:
     """Arguments of softmax, log_softmax and logsumexp (which has no `out`)."""
-    a, x, _, row = _problem_arrays(logits, None, axis, ("logits",))
+    a, x, _, row = problem_arrays(logits, None, axis, ("logits",))
     scale = scale_of(temperature)
     target = out_array(out, a, axis, row, [("logits", a)])
     return Problem(kernel, row, x, out=target, out_given=out, axis=axis, lead=x.shape[:-1], scale=scale,
@@ -68,7 +72,7 @@ def softmax(kernel: str, logits: object, axis: Any, temperature: Any, out: Array
 
 def pair(kernel: str, first: object, second: object, axis: Any, out: Array | None, names: tuple[str, str]) -> Problem:
     """Arguments of the two-array operations: the softmax gradients and the divergences."""
-    a, x, y, row = _problem_arrays(first, second, axis, names)
+    a, x, y, row = problem_arrays(first, second, axis, names)
     target = out_array(out, a, axis, row, list(zip(names, (first, second), strict=True)))
     return Problem(kernel, row, x, y, out=target, out_given=out, axis=axis, lead=x.shape[:-1],
                    wants_out=kernel.endswith("grad_rows"))
@@ -76,7 +80,7 @@ def pair(kernel: str, first: object, second: object, axis: Any, out: Array | Non
 
 def single(kernel: str, first: object, axis: Any, name: str) -> Problem:
     """Arguments of entropy."""
-    _, x, _, row = _problem_arrays(first, None, axis, (name,))
+    _, x, _, row = problem_arrays(first, None, axis, (name,))
     return Problem(kernel, row, x, axis=axis, lead=x.shape[:-1])
 
 
@@ -86,7 +90,7 @@ def cross_entropy(logits: object, labels: object, target_probs: object, options:
     soft = labels is None and target_probs is not None
     axis = options["axis"]
     names = ("logits", "target_probs") if soft else ("logits",)
-    a, x, q, row = _problem_arrays(logits, target_probs, axis, names)
+    a, x, q, row = problem_arrays(logits, target_probs, axis, names)
     lead, n_classes = x.shape[:-1], x.shape[-1]
     given = None if soft else options["ignore_index"]
     ignore = ignored_label(given)

@@ -53,7 +53,8 @@ def _step_in_tiles(problem, p, products, kept, blocks, rows):
         class1 = min(class0 + BLOCK, p.n_classes)
         logits, sums = blocks.logits[:, class0:], [None if t is None else t[:class1 - class0] for t in tiles]
         some = kept.products_of(logits, blocks.features, rows, p.n_rows, class0, class1) if kept else products
-        some.dfeatures(logits, blocks.dfeatures, p.n_rows, class0, class1, class0 == 0)
+        if blocks.dfeatures is not None:
+            some.dfeatures(logits, blocks.dfeatures, p.n_rows, class0, class1, class0 == 0)
         some.dclassifier(logits, blocks.features, p.n_rows, *sums, True)
         steps.step(problem, slice(class0, class1), sums)
 

@@ -1,0 +1,136 @@
+"""[4] The public functions of what one asks of logits beside the loss: check -> look -> wrap, nothing more.
+
+One reading of the logits for everything. Classes have an order, here and in every result: the larger logit first, NaN
+before all, among equals the smaller id. What comes back is float64 and int64.
+"""
+
+from typing import Any, NamedTuple, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import check, look
+from .api import quiet
+from .check import Problem
+from .foreign import any_array
+from .typing import Labels, Number, Rows
+
+
+class TopK(NamedTuple):
+    """(..., k) each, the likeliest class first; among equals the least id first, and NaN before all."""
+
+    log_probs: NDArray[np.float64]
+    ids: NDArray[np.int64]
+
+
+class Scores(NamedTuple):
+    """What a prediction is worth, (...) each, of an ignored row 0 and class -1.
+
+    losses         -log softmax(logits)[labels]             log_probs    minus these
+    lse            log-sum-exp                              entropy      -sum p*log p of the prediction, in nats
+    ranks          1 where the label is the first class     argmax       the first class
+    top_ids, top_log_probs   (..., top_k) the first classes and their log-probabilities; None without top_k
+    """
+
+    losses: Rows[np.float64]
+    lse: Rows[np.float64]
+    log_probs: Rows[np.float64]
+    ranks: Rows[np.int64]
+    argmax: Rows[np.int64]
+    entropy: Rows[np.float64]
+    top_ids: NDArray[np.int64] | None
+    top_log_probs: NDArray[np.float64] | None
+
+
+@any_array
+@quiet
+def score(logits: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0, ignore_index: SupportsIndex | None = -100,
+          temperature: Number = 1.0, softcap: Number | None = None, axis: SupportsIndex = -1) -> Scores:
+    """Loss, rank of the label, entropy, the likeliest classes: what one asks of a prediction, in one reading -> Scores.
+
+    logits  (..., n_classes) floats            labels  (...) class indices, any integer dtype
+    top_k   how many of the likeliest classes are wanted
+    The other arguments are those of cross_entropy. ranks: 1 + how many classes come before the label; of equal logits the
+    smaller id does. Raises LabelError for a label outside [0, n_classes).
+    """
+    options = dict(ignore_index=ignore_index, temperature=temperature, softcap=softcap, axis=axis)
+    problem = check.scored(logits, labels, options)
+    k = check.count_of(top_k, problem.first.shape[-1], "top_k", 0)
+    return scores(problem, look.execute(problem, k), k)
+
+
+def _scalar_if_0d(a: NDArray[Any]) -> Rows[Any]:
+    return a if a.ndim else a[()]
+
+
+def scores(problem: Problem, looked: look.Looked, k: int) -> Scores:
+    stats, lead = looked.stats, problem.lead
+
+    def per_row(a: NDArray[Any]) -> Rows[Any]:
+        return a.reshape(lead)[()]
+
+    losses = stats[:, 4].copy()
+    top = None
+    if k:
+        top = looked.ids.reshape(*lead, k), look.log_probs(problem, stats, looked.values).reshape(*lead, k)
+    return Scores(per_row(losses), per_row(stats[:, 3].copy()), per_row(0 - losses), per_row(stats[:, 6].astype(np.int64)),
+                  per_row(stats[:, 7].astype(np.int64)), per_row(look.entropies(stats)), *(top or (None, None)))
+
+
+@any_array
+@quiet
+def topk(logits: ArrayLike, k: SupportsIndex, *, temperature: Number = 1.0, softcap: Number | None = None,
+         axis: SupportsIndex = -1, out: tuple[NDArray[Any], NDArray[Any]] | None = None) -> TopK:
+    """The k likeliest classes of each row and their log-probabilities, without sorting a row -> TopK.
+
+    out  (log_probs, ids) to write to, float64 and int64
+    Where `axis` is not the last, the k classes stand there too.
+    """
+    problem = check.unlabelled(logits, softcap, temperature, axis)
+    k = check.count_of(k, problem.first.shape[-1], "k", 1)
+    looked = look.execute(problem, k)
+    found = look.log_probs(problem, looked.stats, looked.values), looked.ids
+    moved = tuple(np.moveaxis(a.reshape(*problem.lead, k), -1, int(axis)) for a in found)
+    return TopK(*check.put(out, moved, ("log_probs", "ids"), logits))
+
+
+@any_array
+@quiet
+def target_log_prob(logits: ArrayLike, ids: Labels, *, temperature: Number = 1.0, softcap: Number | None = None,
+                    axis: SupportsIndex = -1, out: NDArray[Any] | None = None) -> Rows[np.float64]:
+    """log softmax(logits) at given classes, exact also where p -> 1: ids (...) or (..., k); float64, shaped as ids.
+
+    Raises LabelError for an id outside [0, n_classes).
+    """
+    problem = check.unlabelled(logits, softcap, temperature, axis)
+    wanted, shape = check.ids_of(ids, problem)
+    looked = look.execute(problem)
+    rows = np.unravel_index(np.arange(len(wanted)), problem.lead) if problem.lead else ()
+    at = (*(r[:, None] for r in rows), wanted) if rows else (wanted[0],)
+    found = look.log_probs(problem, looked.stats, problem.first[at].reshape(wanted.shape)).reshape(shape)
+    return _scalar_if_0d(check.put(out, (found,), ("log_probs",), logits)[0])
+
+
+@any_array
+@quiet
+def sample(logits: ArrayLike, rng: np.random.Generator, *, temperature: Number = 1.0, top_k: SupportsIndex = 0,
+           top_p: Number = 1.0, softcap: Number | None = None, axis: SupportsIndex = -1,
+           out: NDArray[Any] | None = None) -> Rows[np.int64]:
+    """One class a row, (...) int64, drawn from softmax(logits/temperature), with no probability ever stored.
+
+    top_k  draw from the k likeliest classes alone; 0 from all
+    top_p  from as few of the likeliest as have that much of the mass, of the top_k where these are asked for
+    rng    gives one 64-bit number a row, so that samples do not depend on threads; a row of NaN gives a class of its NaN,
+           one with +inf the first such class
+
+    By inversion in float64, within rounding of the stored logits.
+    """
+    problem = check.unlabelled(logits, softcap, temperature, axis)
+    k = check.count_of(top_k, problem.first.shape[-1], "top_k", 0)
+    share, generator = check.share_of(top_p), check.generator(rng)
+    words = generator.integers(0, 2**64, size=problem.lead, dtype=np.uint64).reshape(-1)
+    if k:
+        drawn = look.draw(problem, look.execute(problem, k, wants_stats=False), words, share)
+    else:
+        drawn = look.execute(problem, words=words, top_p=share).drawn
+    return _scalar_if_0d(check.put(out, (drawn.reshape(problem.lead),), ("ids",), logits)[0])

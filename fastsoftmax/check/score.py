@@ -1,0 +1,61 @@
+"""[3] The arguments of what is asked of rows beside their loss."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array, Shape, plain_array, shares_memory
+from .numbers import cap_of, number
+from .problems import Problem, cross_entropy, softmax
+from .rows import class_indices
+
+_PLAIN = dict(class_weight=None, sample_weight=None, reduction="none", label_smoothing=0.0, z_loss=0.0, empty="nan")
+
+
+def scored(logits: object, labels: object, options: dict[str, Any]) -> Problem:
+    """Logits with labels; options: ignore_index, softcap, temperature, axis."""
+    return cross_entropy(logits, labels, None, {**_PLAIN, **options})
+
+
+def unlabelled(logits: object, softcap: Any, temperature: Any, axis: Any) -> Problem:
+    """Logits alone, with at least one class in each row."""
+    problem = softmax("lse_rows", logits, axis, temperature, None)
+    if problem.first.shape[-1] == 0:
+        raise ValueError("logits have zero classes: there is none to choose")
+    return problem._replace(cap=cap_of(softcap))
+
+
+def ids_of(ids: object, problem: Problem) -> tuple[Array, Shape]:
+    """(ids as (n_rows, k) int64, their shape), for one id a row, (...), or k of them, (..., k)."""
+    lead = problem.lead
+    found = class_indices(ids, problem.first.shape[-1], "ids")
+    if found.shape[:len(lead)] != lead or found.ndim > len(lead) + 1:
+        raise ValueError(f"ids has shape {found.shape}, but must have {lead} or {lead} and one axis more")
+    n_rows = math.prod(lead)
+    return found.reshape(n_rows, -1) if found.size else found.reshape(n_rows, 0), found.shape
+
+
+def share_of(top_p: Any) -> float:
+    """A share of the mass."""
+    return number(top_p, "top_p", 0.0, 1.0, above=True)
+
+
+def put(out: object, found: tuple[Array, ...], names: tuple[str, ...], logits: object) -> tuple[Array, ...]:
+    """Results, or the caller's arrays with these in them."""
+    if out is None:
+        return found
+    given = (out,) if len(names) == 1 else out
+    if not isinstance(given, tuple) or len(given) != len(names):
+        raise TypeError(f"out must be a tuple ({', '.join(names)}), not {type(out).__name__}")
+    targets = []
+    for i, (a, result) in enumerate(zip(given, found, strict=True)):
+        name = "out" if len(names) == 1 else f"out[{i}]"
+        targets.append(plain_array(a, name, result.shape, result.dtype))
+        if shares_memory(np.asarray(logits), targets[i]):
+            raise ValueError(f"{name} overlaps logits")
+        if i and shares_memory(targets[0], targets[i]):
+            raise ValueError(f"{name} overlaps out[0]")
+    for target, result in zip(targets, found, strict=True):
+        target[...] = result
+    return tuple(targets)
