@@ -8,7 +8,8 @@ import fastsoftmax
 ROOT = Path(fastsoftmax.__file__).parent
 FLOORS = {"contract": 0, "dtypes": 0, "typing": 0, "reference": 1, "threads": 2, "check": 3, "plan": 3, "run": 3, "look": 3,
           "directions": 3, "linear": 3, "optim": 3, "vocabulary": 4, "api": 4, "api_linear": 4, "api_score": 4,
-          "api_targets": 4, "cython_api": 5, "cli": 5, "__main__": 5, "demo": 5, "bench": 5, "train": 5, "__init__": 6}
+          "shards": 3, "states": 3, "api_states": 4, "metrics": 4, "compact": 4, "api_targets": 4, "cython_api": 5,
+          "cli": 5, "__main__": 5, "demo": 5, "bench": 5, "train": 5, "__init__": 6}
 
 
 def _floor(path):

@@ -1,5 +1,6 @@
 """[3] Raw arguments -> Problem. The only place with text that a user reads as an error."""
 
+from .arrays import Array as Array
 from .arrays import array as array
 from .arrays import class_axis_last as class_axis_last
 from .arrays import same_shape as same_shape
@@ -11,6 +12,11 @@ from .linear import linear_cross_entropy as linear_cross_entropy
 from .linear import linear_rows as linear_rows
 from .linear import linear_step as linear_step
 from .linear import workspace_error as workspace_error
+from .metrics import alike as alike
+from .metrics import counted as counted
+from .metrics import positive as positive
+from .metrics import positive_integers as positive_integers
+from .metrics import state_arrays as state_arrays
 from .numbers import backend_name as backend_name
 from .numbers import number as number
 from .numbers import one_of as one_of
@@ -33,6 +39,15 @@ from .score import put as put
 from .score import scored as scored
 from .score import share_of as share_of
 from .score import unlabelled as unlabelled
+from .states import Shard as Shard
+from .states import counts_before as counts_before
+from .states import has_every_label as has_every_label
+from .states import mergeable as mergeable
+from .states import shard as shard
+from .states import shard_grad as shard_grad
+from .states import shard_of as shard_of
+from .states import size_of as size_of
+from .states import state_list as state_list
 from .targets import direction as direction
 from .targets import divergence as divergence
 from .targets import sparse_cross_entropy as sparse_cross_entropy
