@@ -52,6 +52,8 @@ from .api_targets import kl_divergence_with_logits as kl_divergence_with_logits
 from .api_targets import kl_divergence_with_logits_and_grad as kl_divergence_with_logits_and_grad
 from .api_targets import sparse_cross_entropy as sparse_cross_entropy
 from .api_targets import sparse_cross_entropy_and_grad as sparse_cross_entropy_and_grad
+from .compact import CompactGrad as CompactGrad
+from .compact import cross_entropy_compact_grad as cross_entropy_compact_grad
 from .metrics import Metrics as Metrics
 from .metrics import MetricValues as MetricValues
 from .vocabulary import Vocabulary as Vocabulary

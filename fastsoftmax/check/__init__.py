@@ -3,7 +3,13 @@
 from .arrays import Array as Array
 from .arrays import array as array
 from .arrays import class_axis_last as class_axis_last
+from .arrays import out_array as out_array
 from .arrays import same_shape as same_shape
+from .compact import factor as factor
+from .compact import given_out as given_out
+from .compact import must_copy as must_copy
+from .compact import row_range as row_range
+from .compact import workspace as workspace
 from .linear import GRADIENTS as GRADIENTS
 from .linear import LinearProblem as LinearProblem
 from .linear import count_of as count_of
