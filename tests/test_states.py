@@ -174,6 +174,22 @@ def test_gradient_of_a_shard(backend, shape, dtype, options):
         np.testing.assert_array_equal(part, got)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_shards_far_below_the_maximum_of_another(backend, dtype):
+    """What their exps are relative to is no maximum of theirs; rows of more and of fewer bytes than the L2 cache holds."""
+    for n_classes in (50, 9000, 250_000):
+        x = make("logits", (2, n_classes), dtype)
+        for height in (0, 30, 70, 400):
+            last = np.full((2, 3), height, dtype)
+            y = [7, n_classes + 1]
+            state = fs.row_state(x, y).merge(fs.row_state(last, y, shard_offset=n_classes))
+            p = reference.softmax(np.hstack([x, last]).astype(reference.WIDE))
+            p[0, 7] -= 1
+            got = fs.shard_cross_entropy_grad(x, state)
+            np.testing.assert_allclose(got, p[:, :n_classes].astype(float), rtol=1e-12 if dtype == "float64" else 3e-5,
+                                       atol=np.finfo(dtype).smallest_normal)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(backend, layout):
     x, y = logits_of((6, 500)), make("labels", (6, 500), "float64")
@@ -266,6 +282,7 @@ def test_bad_input():
             (ValueError, "states is empty", lambda: fs.merge_states([])),
             (TypeError, r"states\[1\] must be a RowState, not tuple", lambda: fs.merge_states([state, ()])),
             (TypeError, "must be a sequence of RowState, not RowState", lambda: fs.merge_states(state)),
+            (ValueError, r"shard_offset is \d+, outside \[0, 2\^62\)", lambda: fs.row_state(x, y, shard_offset=2**63)),
             (ValueError, "shard_offset is -1", lambda: fs.row_state(x, y, shard_offset=-1)),
             (TypeError, "shard_offset must be an integer", lambda: fs.row_state(x, y, shard_offset=1.0)),
             (ValueError, "top_k is -1", lambda: fs.row_state(x, y, top_k=-1)),

@@ -54,8 +54,8 @@ def shard_of(logits: object, state: Any, shard_offset: Any, axis: Any) -> Shard:
 
 def _shard(problem: Problem, labels: NDArray[np.int64] | None, shard_offset: Any) -> Shard:
     offset = integer(shard_offset, "shard_offset")
-    if offset < 0:
-        raise ValueError(f"shard_offset is {offset}, but must be at least 0")
+    if not 0 <= offset < 2**62:
+        raise ValueError(f"shard_offset is {offset}, outside [0, 2^62)")
     if labels is None:
         return Shard(problem, offset, None, None)
     is_here = (labels >= offset) & (labels < offset + problem.first.shape[-1])
