@@ -4,6 +4,7 @@ features (..., n_features), classifier (n_classes, n_features), bias (n_classes,
 which only a block of rows exists at a time. Everything else is as in api.py.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Generic, Literal, NamedTuple, SupportsIndex, Unpack, overload
 
@@ -14,11 +15,12 @@ from . import check
 from . import typing as t
 from .api import quiet, reduced
 from .api_score import Scores, TopK, scores
+from .foreign import any_array
 from .linear import execute, planned, predict
 from .look import log_probs
 from .optim import Optimizer
 from .plan import WORKSPACE_BYTES, LinearPlan
-from .typing import Labels, LossT, Number, Reduced, Rows
+from .typing import ForeignT, Labels, LossT, Number, Reduced, Rows
 
 
 class LinearCrossEntropyGrad(NamedTuple, Generic[LossT]):
@@ -32,11 +34,15 @@ class LinearCrossEntropyGrad(NamedTuple, Generic[LossT]):
 
 
 @overload
+def linear_cross_entropy(features: ForeignT, classifier: ArrayLike, labels: Labels, *, reduction: t.Reduction = "mean",
+                         **options: Unpack[t.LinearOptions]) -> ForeignT: ...
+@overload
 def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, reduction: Reduced = "mean",
                          **options: Unpack[t.LinearOptions]) -> np.float64: ...
 @overload
 def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, reduction: Literal["none"],
                          **options: Unpack[t.LinearOptions]) -> Rows[np.float64]: ...
+@any_array
 @quiet
 def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, bias: ArrayLike | None = None,
                          class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
@@ -68,6 +74,11 @@ def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Lab
 
 
 @overload
+def linear_cross_entropy_and_grad(features: ForeignT, classifier: ArrayLike, labels: Labels, *,
+                                  reduction: t.Reduction = "mean",
+                                  out: tuple[ForeignT | None, ForeignT | None, ForeignT | None] | None = None,
+                                  **options: Unpack[t.LinearWantedOptions]) -> t.ForeignLinearGrad[ForeignT]: ...
+@overload
 def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, labels: Labels, *,
                                   reduction: Reduced = "mean", **options: Unpack[t.LinearGradOptions]
                                   ) -> LinearCrossEntropyGrad[np.float64]: ...
@@ -75,6 +86,7 @@ def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, la
 def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, labels: Labels, *,
                                   reduction: Literal["none"], **options: Unpack[t.LinearGradOptions]
                                   ) -> LinearCrossEntropyGrad[Rows[np.float64]]: ...
+@any_array
 @quiet
 def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, labels: Labels, *,
                                   bias: ArrayLike | None = None, class_weight: ArrayLike | None = None,
@@ -130,23 +142,32 @@ def linear_plan(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, b
 
 
 class LinearCrossEntropyStep(NamedTuple, Generic[LossT]):
-    """loss, lse: as of LinearCrossEntropyGrad; dfeatures: as the features; all by the parameters before the step."""
+    """loss, lse: as of LinearCrossEntropyGrad; dfeatures: as the features, None where not wanted.
+
+    All by the parameters before the step.
+    """
 
     loss: LossT
-    dfeatures: NDArray[Any]
+    dfeatures: NDArray[Any] | None
     lse: Rows[np.float64]
 
 
 @overload
-def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], labels: Labels, *, optimizer: Optimizer,
+def linear_cross_entropy_step(features: ForeignT, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
+                              reduction: t.Reduction = "mean", dlosses: ArrayLike | None = None,
+                              bias: t.Written | None = None, wrt: Sequence[t.Gradient] = ...,
+                              **options: Unpack[t.LinearStepOptions]) -> t.ForeignLinearStep[ForeignT]: ...
+@overload
+def linear_cross_entropy_step(features: ArrayLike, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
                               reduction: Reduced = "mean", dlosses: ArrayLike | None = None,
-                              bias: NDArray[Any] | None = None,
+                              bias: t.Written | None = None, wrt: Sequence[t.Gradient] = ...,
                               **options: Unpack[t.LinearStepOptions]) -> LinearCrossEntropyStep[np.float64]: ...
 @overload
-def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], labels: Labels, *, optimizer: Optimizer,
+def linear_cross_entropy_step(features: ArrayLike, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
                               reduction: Literal["none"], dlosses: ArrayLike | None = None,
-                              bias: NDArray[Any] | None = None,
+                              bias: t.Written | None = None, wrt: Sequence[t.Gradient] = ...,
                               **options: Unpack[t.LinearStepOptions]) -> LinearCrossEntropyStep[Rows[np.float64]]: ...
+@functools.partial(any_array, written=("classifier", "bias"))
 @quiet
 def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], labels: Labels, *, optimizer: Optimizer,
                               bias: NDArray[Any] | None = None, class_weight: ArrayLike | None = None,
@@ -155,7 +176,8 @@ def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], lab
                               softcap: Number | None = None, temperature: Number = 1.0, empty: t.Empty = "nan",
                               shift: SupportsIndex = 0, max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES,
                               compute_dtype: t.ComputeDtype | None = None,
-                              dlosses: ArrayLike | None = None) -> LinearCrossEntropyStep[Any]:
+                              dlosses: ArrayLike | None = None,
+                              wrt: Sequence[t.Gradient] = check.GRADIENTS) -> LinearCrossEntropyStep[Any]:
     """One training step: loss and dfeatures, and classifier and bias stepped in place -> LinearCrossEntropyStep.
 
     The same numbers as with linear_cross_entropy_and_grad and a step on the whole gradient, which never exists here: each
@@ -163,6 +185,7 @@ def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], lab
 
     optimizer  one of fastsoftmax.optim, which knows the two as "classifier" and "bias"
     classifier, bias  arrays that can be written to; bias None for none
+    wrt        without "features" there is no dfeatures, which saves a product; the other two are stepped in any case
     The other arguments are those of linear_cross_entropy_and_grad. Where the logits of all rows fit the workspace
     (n_rows*n_classes numbers), they are computed once, else twice.
     """
@@ -171,12 +194,13 @@ def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], lab
                    temperature=temperature, axis=-1, empty=empty)
     problem = check.linear_step(features, classifier, labels, bias, options, optimizer=optimizer, shift=shift,
                                 max_workspace_bytes=max_workspace_bytes, dlosses=dlosses,
-                                compute_dtype=compute_dtype)
+                                compute_dtype=compute_dtype, wrt=wrt)
     filled = execute(problem)
     loss = reduced(problem.loss, filled.losses)
     return LinearCrossEntropyStep(loss, filled.gradients[0], filled.lse.reshape(problem.loss.lead)[()])
 
 
+@any_array
 @quiet
 def linear_score(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0,
                  bias: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100, softcap: Number | None = None,
@@ -192,6 +216,13 @@ def linear_score(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, 
     return scores(problem.loss, predict.scores(problem, k), k)
 
 
+@overload
+def linear_topk(features: ForeignT, classifier: ArrayLike, k: SupportsIndex,
+                **options: Unpack[t.PredictOptions]) -> t.ForeignTopK[ForeignT]: ...
+@overload
+def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex,
+                **options: Unpack[t.PredictOptions]) -> TopK: ...
+@any_array
 @quiet
 def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *, bias: ArrayLike | None = None,
                 softcap: Number | None = None, temperature: Number = 1.0,
@@ -205,6 +236,13 @@ def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *,
     return TopK(log_probs(problem.loss, looked.stats, looked.values).reshape(shape), looked.ids.reshape(shape))
 
 
+@overload
+def linear_target_log_prob(features: ForeignT, classifier: ArrayLike, ids: Labels,
+                           **options: Unpack[t.PredictOptions]) -> ForeignT: ...
+@overload
+def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels,
+                           **options: Unpack[t.PredictOptions]) -> Rows[np.float64]: ...
+@any_array
 @quiet
 def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels, *, bias: ArrayLike | None = None,
                            softcap: Number | None = None, temperature: Number = 1.0,
@@ -219,6 +257,13 @@ def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labe
     return predict.target_log_prob(problem, wanted).reshape(shape)[()]
 
 
+@overload
+def linear_sample(features: ForeignT, classifier: ArrayLike, rng: np.random.Generator,
+                  **options: Unpack[t.SampleOptions]) -> ForeignT: ...
+@overload
+def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator,
+                  **options: Unpack[t.SampleOptions]) -> Rows[np.int64]: ...
+@any_array
 @quiet
 def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator, *, bias: ArrayLike | None = None,
                   softcap: Number | None = None, temperature: Number = 1.0, top_k: SupportsIndex = 0, top_p: Number = 1.0,

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import check, look
 from .api import quiet
 from .check import Problem
+from .foreign import any_array
 from .typing import Labels, Number, Rows
 
 
@@ -43,6 +44,7 @@ class Scores(NamedTuple):
     top_log_probs: NDArray[np.float64] | None
 
 
+@any_array
 @quiet
 def score(logits: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0, ignore_index: SupportsIndex | None = -100,
           temperature: Number = 1.0, softcap: Number | None = None, axis: SupportsIndex = -1) -> Scores:
@@ -78,6 +80,7 @@ def scores(problem: Problem, looked: look.Looked, k: int) -> Scores:
                   *(top or (None, None)))
 
 
+@any_array
 @quiet
 def topk(logits: ArrayLike, k: SupportsIndex, *, temperature: Number = 1.0, softcap: Number | None = None,
          axis: SupportsIndex = -1, out: tuple[NDArray[Any], NDArray[Any]] | None = None) -> TopK:
@@ -94,6 +97,7 @@ def topk(logits: ArrayLike, k: SupportsIndex, *, temperature: Number = 1.0, soft
     return TopK(*check.put(out, moved, ("log_probs", "ids"), logits))
 
 
+@any_array
 @quiet
 def target_log_prob(logits: ArrayLike, ids: Labels, *, temperature: Number = 1.0, softcap: Number | None = None,
                     axis: SupportsIndex = -1, out: NDArray[Any] | None = None) -> Rows[np.float64]:
@@ -110,6 +114,7 @@ def target_log_prob(logits: ArrayLike, ids: Labels, *, temperature: Number = 1.0
     return _scalar_if_0d(check.put(out, (found,), ("log_probs",), logits)[0])
 
 
+@any_array
 @quiet
 def sample(logits: ArrayLike, rng: np.random.Generator, *, temperature: Number = 1.0, top_k: SupportsIndex = 0,
            top_p: Number = 1.0, softcap: Number | None = None, axis: SupportsIndex = -1,

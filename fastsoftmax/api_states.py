@@ -1,11 +1,12 @@
 """[4] The public functions of a vocabulary in parts: who holds some classes makes a state of the rows, states are merged.
 
 A state is a few numbers a row, whatever the number of classes: what is sent from process to process in the place of logits.
-Labels and ids are those of the whole vocabulary; shard_offset says which of them the first class of an array is.
+Labels and ids are those of the whole vocabulary; shard_offset says which of them the first class of an array is. Logits may
+be of any library, the arrays of a state are NumPy's.
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from . import check, shards, states
 from .api import quiet
 from .api_score import Scores, TopK
-from .typing import Labels, Number, Rows
+from .foreign import any_array
+from .typing import FloatT, ForeignT, Labels, Number, Rows
 
 Floats = NDArray[np.float64]
 
@@ -113,6 +115,13 @@ def merge_states(given: Iterable[RowState]) -> RowState:
     return merged
 
 
+@overload
+def rank_counts(logits: ForeignT, state: RowState, *, shard_offset: SupportsIndex = 0,
+                axis: SupportsIndex = -1) -> ForeignT: ...
+@overload
+def rank_counts(logits: ArrayLike, state: RowState, *, shard_offset: SupportsIndex = 0,
+                axis: SupportsIndex = -1) -> Rows[np.int64]: ...
+@any_array
 @quiet
 def rank_counts(logits: ArrayLike, state: RowState, *, shard_offset: SupportsIndex = 0,
                 axis: SupportsIndex = -1) -> Rows[np.int64]:
@@ -125,6 +134,19 @@ def rank_counts(logits: ArrayLike, state: RowState, *, shard_offset: SupportsInd
     return shards.count_before(shard, state).reshape(shard.problem.lead)[()]
 
 
+@overload
+def shard_cross_entropy_grad(logits: ForeignT, state: RowState, *, shard_offset: SupportsIndex = 0,
+                             dlosses: ArrayLike | None = None, z_loss: Number = 0.0, axis: SupportsIndex = -1,
+                             out: ForeignT | None = None) -> ForeignT: ...
+@overload
+def shard_cross_entropy_grad(logits: NDArray[FloatT], state: RowState, *, shard_offset: SupportsIndex = 0,
+                             dlosses: ArrayLike | None = None, z_loss: Number = 0.0, axis: SupportsIndex = -1,
+                             out: NDArray[Any] | None = None) -> NDArray[FloatT]: ...
+@overload
+def shard_cross_entropy_grad(logits: ArrayLike, state: RowState, *, shard_offset: SupportsIndex = 0,
+                             dlosses: ArrayLike | None = None, z_loss: Number = 0.0, axis: SupportsIndex = -1,
+                             out: NDArray[Any] | None = None) -> NDArray[Any]: ...
+@any_array
 @quiet
 def shard_cross_entropy_grad(logits: ArrayLike, state: RowState, *, shard_offset: SupportsIndex = 0,
                              dlosses: ArrayLike | None = None, z_loss: Number = 0.0, axis: SupportsIndex = -1,

@@ -12,10 +12,12 @@ from . import check, directions
 from . import typing as t
 from .api import CrossEntropyGrad, quiet, reduced, with_grad
 from .check import Problem
+from .foreign import any_array
 from .run import execute
 from .typing import Labels, Number, Rows
 
 
+@any_array
 @quiet
 def sparse_cross_entropy(logits: ArrayLike, indices: Labels, probs: ArrayLike, *, class_weight: ArrayLike | None = None,
                          sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
@@ -40,6 +42,7 @@ def sparse_cross_entropy(logits: ArrayLike, indices: Labels, probs: ArrayLike, *
     return reduced(problem, execute(problem).losses)
 
 
+@any_array
 @quiet
 def sparse_cross_entropy_and_grad(logits: ArrayLike, indices: Labels, probs: ArrayLike, *,
                                   class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
@@ -58,6 +61,7 @@ def sparse_cross_entropy_and_grad(logits: ArrayLike, indices: Labels, probs: Arr
     return with_grad(check.sparse_cross_entropy(logits, indices, probs, options, wants_out=True, dlosses=dlosses, out=out))
 
 
+@any_array
 @quiet
 def kl_divergence_with_logits(target: ArrayLike, logits: ArrayLike, *, log_target: bool = False,
                               target_logits: bool = False, reverse: bool = False, sample_weight: ArrayLike | None = None,
@@ -78,6 +82,7 @@ def kl_divergence_with_logits(target: ArrayLike, logits: ArrayLike, *, log_targe
     return reduced(problem, execute(problem).losses)
 
 
+@any_array
 @quiet
 def kl_divergence_with_logits_and_grad(target: ArrayLike, logits: ArrayLike, *, log_target: bool = False,
                                        target_logits: bool = False, reverse: bool = False,
@@ -106,6 +111,7 @@ def _divergence(target: ArrayLike, logits: ArrayLike, log_target: bool, target_l
     return problem._replace(q_scale=problem.scale, shifts=lse)
 
 
+@any_array
 @quiet
 def entropy_with_logits(logits: ArrayLike, *, sample_weight: ArrayLike | None = None, reduction: t.Reduction = "none",
                         softcap: Number | None = None, temperature: Number = 1.0, axis: SupportsIndex = -1,
@@ -117,6 +123,7 @@ def entropy_with_logits(logits: ArrayLike, *, sample_weight: ArrayLike | None = 
     return reduced(problem, execute(problem).losses)
 
 
+@any_array
 @quiet
 def entropy_with_logits_and_grad(logits: ArrayLike, *, sample_weight: ArrayLike | None = None,
                                  reduction: t.Reduction = "none", softcap: Number | None = None, temperature: Number = 1.0,
@@ -132,6 +139,7 @@ def entropy_with_logits_and_grad(logits: ArrayLike, *, sample_weight: ArrayLike 
     return with_grad(problem._replace(grad_scale=-problem.grad_scale))
 
 
+@any_array
 @quiet
 def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
     """(KL(p || m) + KL(q || m))/2, m = (p + q)/2, over `axis`, in nats, float64: symmetric, at most log 2 (Lin 1991)."""
@@ -139,6 +147,7 @@ def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1) -> Ro
     return execute(problem).losses.reshape(problem.lead)[()]
 
 
+@any_array
 @quiet
 def cross_entropy_jvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *, class_weight: ArrayLike | None = None,
                       sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
@@ -154,6 +163,7 @@ def cross_entropy_jvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *,
     return reduced(problem, directions.derivatives(problem))
 
 
+@any_array
 @quiet
 def cross_entropy_hvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *, class_weight: ArrayLike | None = None,
                       sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,

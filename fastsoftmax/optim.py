@@ -16,12 +16,19 @@ LARGEST_BETA = 1 - 2.0**-53
 
 
 class Optimizer:
-    """What all of them share. `state`: {name of a parameter: {name: array}}, filled at its first step."""
+    """What all of them share. `state`: {name of a parameter: {name: array}}, filled at its first step.
+
+    weight_decay: one number for all parameters, or {name of a parameter: number}, 0 for those that are not named.
+    """
 
     NAMES: tuple = ()  # of the arrays that are as large as the parameter
 
     def __init__(self, lr, weight_decay=0.0):
-        self.lr, self.weight_decay = check.number(lr, "lr", 0.0), check.number(weight_decay, "weight_decay", 0.0)
+        self.lr = check.number(lr, "lr", 0.0)
+        if isinstance(weight_decay, dict):
+            self.weight_decay = {k: check.number(v, f"weight_decay[{k!r}]", 0.0) for k, v in weight_decay.items()}
+        else:
+            self.weight_decay = check.number(weight_decay, "weight_decay", 0.0)
         self.state = {}
 
     @property
@@ -51,12 +58,13 @@ class Optimizer:
         rows = max(1, CHUNK // width)
         slices = [(i, min(i + rows, len(gradient))) for i in range(0, len(gradient), rows)]
         n_threads = max(1, min(threads.get_num_threads(), gradient.size // WORTH_A_THREAD))
+        decay = self.weight_decay.get(name, 0.0) if isinstance(self.weight_decay, dict) else self.weight_decay
 
         def task(start, stop):
             x = arrays[0][start:stop]
             real = x.astype(gradient.dtype, copy=False)
             with np.errstate(all="ignore"):
-                g = gradient[start:stop] + self.weight_decay * real if self.weight_decay else gradient[start:stop]
+                g = gradient[start:stop] + decay * real if decay else gradient[start:stop]
                 real -= self._change(g, int(known["n_steps"]), *(a[start:stop] for a in arrays[1:]))
                 if real.dtype != x.dtype:
                     x[...] = real

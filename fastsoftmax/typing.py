@@ -1,6 +1,6 @@
 """[0] The types of the public face, for your own annotations: `from fastsoftmax.typing import Labels, Reduction`."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Literal, Protocol, SupportsFloat, SupportsIndex, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
@@ -21,6 +21,72 @@ ClassT = TypeVar("ClassT", bound=Hashable)
 
 # One result a row: an array, or a scalar where there is one row. The union with Any spares callers a cast.
 Rows: TypeAlias = NDArray[ScalarT] | Any
+
+
+class ForeignArray(Protocol):
+    """An array of another library, of its standard's members: torch.Tensor, jax.Array.
+
+    NumPy's arrays have them all, but `dtype` by position only: that is how a type checker tells them apart.
+    """
+
+    @property
+    def device(self) -> Any: ...
+    @property
+    def mT(self) -> Any: ...
+    def __array__(self, *, dtype: Any = None) -> Any: ...
+    def __dlpack__(self) -> Any: ...
+
+
+ForeignT = TypeVar("ForeignT", bound=ForeignArray)
+ForeignT_co = TypeVar("ForeignT_co", bound=ForeignArray, covariant=True)
+Written: TypeAlias = NDArray[Any] | ForeignArray
+
+
+class _ForeignFields(Protocol[ForeignT_co]):
+    """A named tuple with arrays of another library; the loss too is one, 0-dimensional where there is one number."""
+
+    @property
+    def loss(self) -> ForeignT_co: ...
+    @property
+    def lse(self) -> ForeignT_co: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __getitem__(self, i: int, /) -> Any: ...
+
+
+class ForeignGrad(_ForeignFields[ForeignT_co], Protocol):
+    """CrossEntropyGrad with arrays of another library."""
+
+    @property
+    def dlogits(self) -> ForeignT_co: ...
+
+
+class ForeignLinearGrad(_ForeignFields[ForeignT_co], Protocol):
+    """LinearCrossEntropyGrad with arrays of another library."""
+
+    @property
+    def dfeatures(self) -> ForeignT_co | None: ...
+    @property
+    def dclassifier(self) -> ForeignT_co | None: ...
+    @property
+    def dbias(self) -> ForeignT_co | None: ...
+
+
+class ForeignLinearStep(_ForeignFields[ForeignT_co], Protocol):
+    """LinearCrossEntropyStep with arrays of another library."""
+
+    @property
+    def dfeatures(self) -> ForeignT_co: ...
+
+
+class ForeignTopK(Protocol[ForeignT_co]):
+    """TopK with arrays of another library."""
+
+    @property
+    def log_probs(self) -> ForeignT_co: ...
+    @property
+    def ids(self) -> ForeignT_co: ...
+    def __iter__(self) -> Iterator[ForeignT_co]: ...
+    def __getitem__(self, i: int, /) -> ForeignT_co: ...
 
 
 class IntegerArray(Protocol):
@@ -78,7 +144,7 @@ class GradOptions(Options, _Grad, total=False):
 
 
 class LinearStepOptions(TypedDict, total=False):
-    """What linear_cross_entropy_step takes beside `reduction`, `optimizer`, `bias` and `dlosses`."""
+    """What linear_cross_entropy_step takes beside `reduction`, `optimizer`, `bias`, `dlosses` and `wrt`."""
 
     class_weight: ArrayLike | None
     sample_weight: ArrayLike | None
@@ -99,11 +165,31 @@ class LinearOptions(LinearStepOptions, total=False):
     bias: ArrayLike | None
 
 
-class LinearGradOptions(LinearOptions, total=False):
-    """What linear_cross_entropy_and_grad takes beside `reduction`."""
+class LinearWantedOptions(LinearOptions, total=False):
+    """What linear_cross_entropy_and_grad takes beside `reduction` and `out`."""
 
     wrt: Sequence[Gradient]
     dlosses: ArrayLike | None
-    out: tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None
     accumulate: bool
     grad_dtype: DTypeLike | None
+
+
+class LinearGradOptions(LinearWantedOptions, total=False):
+    """What linear_cross_entropy_and_grad takes beside `reduction`."""
+
+    out: tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None
+
+
+class PredictOptions(TypedDict, total=False):
+    """What linear_topk and linear_target_log_prob take."""
+
+    bias: ArrayLike | None
+    softcap: Number | None
+    temperature: Number
+    max_workspace_bytes: SupportsIndex
+
+
+class SampleOptions(PredictOptions, total=False):
+    """What linear_sample takes."""
+
+    top_k: SupportsIndex

@@ -63,6 +63,15 @@ def test_gradient_descent_ends_where_the_gradient_is_small():
     assert np.abs(dlogits.mean(axis=0)).max() < 0.02
 
 
+def test_a_language_model_in_jax(capsys):
+    pytest.importorskip("jax")
+    module = example("jax_language_model")
+    out = printed(module, capsys)
+    first, last, again = map(float, re.findall(r"\d+\.\d{3}", out))
+    assert first > 2 and last < 0.7 and again == pytest.approx(last, abs=2e-3)
+    assert "sat on -> the 100 %" in out
+
+
 def test_kl_is_not_symmetric_never_negative_zero_only_for_equals():
     module = example("kl_divergence")
     p, q = module.P, module.Q
@@ -152,6 +161,23 @@ def test_the_page_of_scores_runs():
     np.testing.assert_allclose(names["dclassifier"], dense.T.astype(float) @ names["features"], atol=1e-7)
 
 
+def test_array_libraries(capsys):
+    out = printed(example("array_libraries"), capsys)
+    assert re.search(r"^array.array +array  +in place: True$", out, re.M)
+    for library, kind in (("torch", "Tensor"), ("jax", "ArrayImpl"), ("array_api_strict", "Array"), ("pandas", "ndarray")):
+        if importlib.util.find_spec(library):
+            assert re.search(rf"^{library} +{kind} ", out, re.M)
+
+
+def test_many_classes_by_scikit_learn(capsys):
+    pytest.importorskip("sklearn")
+    out = printed(example("sklearn_many_classes"), capsys)
+    assert "2,000 classes" in out
+    first, fifth = map(float, re.search(r"right ([\d.]+)%, among the first five ([\d.]+)%", out).groups())
+    later = float(re.search(r"the test rows too: ([\d.]+)%", out).group(1))
+    assert 50 < first < fifth and first < later
+
+
 @pytest.mark.filterwarnings("default")  # the notebook machinery warns about itself
 def test_notebook_runs(monkeypatch):
     nbformat = pytest.importorskip("nbformat")
@@ -170,3 +196,11 @@ def test_notebook_runs(monkeypatch):
     assert "loss 0.446287, gradient [ 0.12 -0.36  0.24]" in text
     assert re.search(r"entropy 0\.0000, KL 0\.446287, cross-entropy 0\.446287", text)
     assert sum("image/png" in o.get("data", {}) for o in outputs) == 5
+
+
+def test_torch_language_model(capsys):
+    pytest.importorskip("torch")
+    module = example("torch_language_model")
+    loss = re.search(r"loss (\S+) -> (\S+) nats\nsat on \.\.\. the ", printed(module, capsys))
+    assert float(loss[1]) > 2.5
+    assert float(loss[2]) < 0.5

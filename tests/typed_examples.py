@@ -1,3 +1,4 @@
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 """What a user writes, for a strict type checker: right uses, what they give, and wrong uses that must be refused.
 
 A wrong use stands under `if TYPE_CHECKING`, with the error it must cause; where the checker lets it through, the unused
@@ -16,6 +17,7 @@ Floats = NDArray[np.float32]
 logits: Floats = np.zeros((3, 5), np.float32)
 wide: NDArray[np.float64] = np.zeros((3, 5))
 counts: NDArray[np.int32] = np.ones((3, 5), np.int32)
+row: NDArray[np.float32] = logits[0]
 labels: NDArray[np.uint16] = np.array([0, 4, 2], np.uint16)
 
 
@@ -39,7 +41,7 @@ def softmax_keeps_the_dtype() -> None:
 
 
 def scores_states_and_compact_gradients() -> None:
-    scores = fs.score(logits, labels, top_k=2)
+    scores: fs.Scores = fs.score(logits, labels, top_k=2)
     assert_type(scores.confidence, Rows[np.float64])
     values = fs.Metrics(hits_at=(1, 3)).update(scores, sample_weight=[1, 2, 3], n_bytes=20).compute()
     assert_type(values.perplexity, float)
@@ -50,7 +52,7 @@ def scores_states_and_compact_gradients() -> None:
     assert_type(fs.merge_states([fs.row_state(logits)]).topk(), fs.TopK)
     assert_type(state.losses(), Rows[np.float64])
     assert_type(state.scores(fs.rank_counts(logits, state)), fs.Scores)
-    assert_type(fs.shard_cross_entropy_grad(logits[:, :2], state, dlosses=0.5), NDArray[Any])
+    assert_type(fs.shard_cross_entropy_grad(logits[:, :2], state, dlosses=0.5), Floats)
     gradient = fs.cross_entropy_compact_grad(logits, labels, reduction="sum")
     assert_type(gradient, fs.CompactGrad)
     assert_type(gradient @ wide.T, NDArray[Any])
@@ -66,7 +68,7 @@ def scores_states_and_compact_gradients() -> None:
 def a_reduced_loss_is_one_number() -> None:
     assert_type(fs.cross_entropy(logits, labels), np.float64)
     assert_type(fs.cross_entropy(logits, [0, 1, 2], reduction="sum", label_smoothing=0.1, softcap=30), np.float64)
-    assert_type(fs.cross_entropy(logits[0], np.int64(3), ignore_index=None), np.float64)
+    assert_type(fs.cross_entropy(row, np.int64(3), ignore_index=None), np.float64)
     assert_type(fs.cross_entropy([[[0.0, 1.0]]], [[1]], class_weight=[1, 2], sample_weight=2), np.float64)
     assert_type(fs.soft_cross_entropy(logits, wide, z_loss=1e-4, empty="zero"), np.float64)
     losses = fs.cross_entropy(logits, labels, reduction="none")
@@ -105,8 +107,8 @@ def divergences_come_one_a_row() -> None:
     assert_type(fs.entropy(np.full((3, 2), 0.5)), Rows[np.float64])
     assert_type(fs.kl_divergence(np.full((2, 2), 0.5), np.full((2, 2), 0.5), axis=0), Rows[np.float64])
     if TYPE_CHECKING:
-        fs.entropy(logits, keepdims=True)  # type: ignore[call-arg]
-        fs.kl_divergence(logits)  # type: ignore[call-arg]
+        fs.entropy(logits, keepdims=True)  # type: ignore[call-overload]
+        fs.kl_divergence(logits)  # type: ignore[call-overload]
 
 
 def controls_know_their_names() -> None:
@@ -139,6 +141,64 @@ def a_vocabulary_knows_its_classes() -> None:
         animals.decode(0) + 1  # type: ignore[operator]
         fs.one_hot([0.5], 5)  # type: ignore[list-item]
         fs.Vocabulary([["not", "hashable"]])  # type: ignore[type-var]
+
+
+class Tensor:
+    """An array of another library, with what its own type says of it."""
+
+    def __init__(self, numbers: NDArray[Any]) -> None:
+        self.numbers = numbers
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+    @property
+    def mT(self) -> "Tensor":
+        return Tensor(self.numbers.mT)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self.numbers
+
+    def __dlpack__(self) -> Any:
+        return self.numbers.__dlpack__()
+
+    def __array_namespace__(self) -> Any:
+        return Library
+
+
+class Library:
+    """The namespace of such arrays."""
+
+    @staticmethod
+    def asarray(numbers: NDArray[Any]) -> Tensor:
+        return Tensor(numbers)
+
+
+def arrays_of_other_libraries_come_back() -> None:
+    tensor, classifier, out = Tensor(logits), Tensor(np.ones((7, 5), np.float32)), Tensor(np.empty_like(logits))
+    assert_type(fs.softmax(tensor, temperature=2, out=out), Tensor)
+    assert_type(fs.logsumexp(tensor), Tensor)
+    assert_type(fs.softmax_grad(tensor, logits), Tensor)
+    assert_type(fs.entropy(tensor), Tensor)
+    assert_type(fs.cross_entropy(tensor, labels), Tensor)
+    assert_type(fs.cross_entropy(tensor, Tensor(labels), reduction="none", z_loss=1), Tensor)
+    assert_type(fs.cross_entropy(logits, Tensor(labels)), np.float64)
+    loss, dlogits, lse = fs.cross_entropy_and_grad(tensor, labels, out=out)
+    assert isinstance(loss, Tensor) and dlogits is out and isinstance(lse, Tensor)
+    assert_type(fs.soft_cross_entropy_and_grad(tensor, tensor).dlogits, Tensor)
+    assert_type(fs.linear_cross_entropy(tensor, classifier, labels), Tensor)
+    assert_type(fs.linear_cross_entropy_and_grad(tensor, classifier, labels).dclassifier, Tensor | None)
+    assert_type(fs.linear_cross_entropy(logits, classifier, labels), np.float64)
+    assert_type(fs.linear_topk(tensor, classifier, 2).ids, Tensor)
+    assert_type(fs.linear_topk(logits, classifier, 2), fs.TopK)
+    assert_type(fs.one_hot(Tensor(labels), 5), Tensor)
+    assert_type(fs.softmax(tensor, out=np.empty_like(logits)), NDArray[Any])
+    given: NDArray[Any] = np.asarray(counts)
+    assert_type(fs.cross_entropy(given, labels), np.float64)
+    if TYPE_CHECKING:
+        fs.softmax(object())  # type: ignore[call-overload]
+        fs.linear_topk(tensor, classifier)  # type: ignore[call-overload]
 
 
 def mean_loss(x: NDArray[np.floating[Any]], y: Labels, reduction: Reduction = "mean") -> Rows[np.float64]:

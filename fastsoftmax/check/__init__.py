@@ -10,6 +10,8 @@ from .compact import given_out as given_out
 from .compact import must_copy as must_copy
 from .compact import row_range as row_range
 from .compact import workspace as workspace
+from .foreign import is_no_copy as is_no_copy
+from .foreign import memory as memory
 from .linear import GRADIENTS as GRADIENTS
 from .linear import LinearProblem as LinearProblem
 from .linear import count_of as count_of

@@ -76,11 +76,13 @@ def linear_cross_entropy(features: object, classifier: object, labels: object, b
 
 
 def linear_step(features: object, classifier: Any, labels: object, bias: Any, options: dict[str, Any], *, optimizer: Any,
-                shift: Any, max_workspace_bytes: Any, dlosses: object, compute_dtype: object) -> LinearProblem:
+                shift: Any, max_workspace_bytes: Any, dlosses: object, compute_dtype: object,
+                wrt: object = GRADIENTS) -> LinearProblem:
     """Arguments of linear_cross_entropy_step: classifier and bias are written to, so they must be arrays already."""
     if not all(callable(getattr(optimizer, name, None)) for name in ("start", "step_part")):
         raise TypeError(f"optimizer must be one of fastsoftmax.optim, not {type(optimizer).__name__}")
-    problem = linear_cross_entropy(features, classifier, labels, bias, options, shift=shift, wrt=GRADIENTS,
+    stepped = (*_wanted(wrt, True), "classifier", "bias")
+    problem = linear_cross_entropy(features, classifier, labels, bias, options, shift=shift, wrt=stepped,
                                    max_workspace_bytes=max_workspace_bytes, dlosses=dlosses, compute_dtype=compute_dtype)
     inputs = {"features": features, "labels": labels, "dlosses": dlosses, "class_weight": options["class_weight"],
               "sample_weight": options["sample_weight"], "classifier": classifier}
