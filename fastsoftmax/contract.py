@@ -4,6 +4,8 @@ A backend is a module with
 
     bind(job)  -> run(row0, row1, block0, block1, phase) -> first bad row, or -1; run.each(slices, n_threads), which may be
                   absent, does as much for many such slices on threads of its own
+    write_exps(job, tops)  -> run for the phase WRITE of a cross_entropy_rows job whose rows are known: out[i, k] =
+                  grad_scale*scale*dlosses[i]*(1 - (z/cap)^2)*exp(z - z(tops[i])), and 0 where labels[i] is ignore_index
     scan_labels(labels, n_classes, ignore_index, class_weight, sample_weight) -> (bad_row, total_weight)
     LOGITS_PER_THREAD  how many are worth another thread
     SPLITS_CLASSES   whether phases other than ALL are understood

@@ -136,7 +136,7 @@ def make_linear(problem, n_rows, name, backend, n_threads):
 def _by_rows(problem, n_rows, name, n_threads):
     n_classes, n_features = problem.classifier.shape
     itemsize = problem.loss.dtype.real.itemsize
-    features_step, logits_step = _padded(n_features, itemsize), _padded(n_classes, itemsize)
+    features_step, logits_step = padded(n_features, itemsize), padded(n_classes, itemsize)
     row_bytes = _row_bytes(problem, features_step, logits_step, n_threads)
     cost = _kept_cost(problem, name)
     row_bytes += _filter_row_bytes(n_classes, itemsize, n_threads, cost)
@@ -153,7 +153,7 @@ def _by_classes(problem, n_rows, name, n_threads):
     n_classes, n_features = problem.classifier.shape
     itemsize = problem.loss.dtype.real.itemsize
     classes = min(BLOCK, n_classes)
-    features_step, logits_step = _padded(n_features, itemsize), _padded(classes, itemsize)
+    features_step, logits_step = padded(n_features, itemsize), padded(classes, itemsize)
     row_bytes = _row_bytes(problem, features_step, logits_step, n_threads)
     cost = _kept_cost(problem, name)
     row_bytes += _filter_row_bytes(classes, itemsize, n_threads, cost)
@@ -201,7 +201,7 @@ def _rows_that_fit(problem, n_rows, row_bytes, room):
     return TILE_ROWS * max(1, -(-tiles // blocks)), TILE_ROWS * row_bytes + room
 
 
-def _padded(n, itemsize):
+def padded(n, itemsize):
     """Elements from row to row: whole panels and a cache line, so that rows do not share the few sets of a cache."""
     panel = PANEL_BYTES // itemsize
     return -(-n // panel) * panel + LINE_BYTES // itemsize
