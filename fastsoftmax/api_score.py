@@ -131,9 +131,23 @@ def sample(logits: ArrayLike, rng: np.random.Generator, *, temperature: Number =
     problem = check.unlabelled(logits, softcap, temperature, axis)
     k = check.count_of(top_k, problem.first.shape[-1], "top_k", 0)
     share, generator = check.share_of(top_p), check.generator(rng)
-    words = generator.integers(0, 2**64, size=problem.lead, dtype=np.uint64).reshape(-1)
+    words = generator.integers(0, 2**64, size=problem.lead, dtype=np.uint64)
+    return _scalar_if_0d(check.put(out, (_drawn(problem, words, k, share),), ("ids",), logits)[0])
+
+
+@quiet
+def sample_by(logits: ArrayLike, words: NDArray[np.uint64], *, temperature: Number = 1.0, top_k: SupportsIndex = 0,
+              top_p: Number = 1.0, softcap: Number | None = None, axis: SupportsIndex = -1) -> NDArray[np.int64]:
+    """sample for a generator of another library: `words` are its random 64-bit numbers, one a row, (...)."""
+    problem = check.unlabelled(logits, softcap, temperature, axis)
+    k = check.count_of(top_k, problem.first.shape[-1], "top_k", 0)
+    return _drawn(problem, words, k, check.share_of(top_p))
+
+
+def _drawn(problem: Problem, words: NDArray[np.uint64], k: int, share: float) -> NDArray[np.int64]:
+    words = words.reshape(-1)
     if k:
         drawn = look.draw(problem, look.execute(problem, k, wants_stats=False), words, share)
     else:
         drawn = look.execute(problem, words=words, top_p=share).drawn
-    return _scalar_if_0d(check.put(out, (drawn.reshape(problem.lead),), ("ids",), logits)[0])
+    return np.asarray(drawn.reshape(problem.lead))
