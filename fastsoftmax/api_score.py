@@ -4,16 +4,17 @@ One reading of the logits for everything. Classes have an order, here and in eve
 before all, among equals the smaller id. What comes back is float64 and int64.
 """
 
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import check, look
+from . import typing as t
 from .api import quiet
 from .check import Problem
 from .foreign import any_array
-from .typing import Labels, Number, Rows
+from .typing import ForeignT, Labels, Number, Rows
 
 
 class TopK(NamedTuple):
@@ -42,6 +43,10 @@ class Scores(NamedTuple):
     top_log_probs: NDArray[np.float64] | None
 
 
+@overload
+def score(logits: ForeignT, labels: Labels, **options: Unpack[t.ScoreOptions]) -> t.ForeignScores[ForeignT]: ...
+@overload
+def score(logits: ArrayLike, labels: Labels, **options: Unpack[t.ScoreOptions]) -> Scores: ...
 @any_array
 @quiet
 def score(logits: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0, ignore_index: SupportsIndex | None = -100,
@@ -77,6 +82,12 @@ def scores(problem: Problem, looked: look.Looked, k: int) -> Scores:
                   per_row(stats[:, 7].astype(np.int64)), per_row(look.entropies(stats)), *(top or (None, None)))
 
 
+@overload
+def topk(logits: ForeignT, k: SupportsIndex, *, out: tuple[ForeignT, ForeignT] | None = None,
+         **options: Unpack[t.LookOptions]) -> t.ForeignTopK[ForeignT]: ...
+@overload
+def topk(logits: ArrayLike, k: SupportsIndex, *, out: tuple[NDArray[Any], NDArray[Any]] | None = None,
+         **options: Unpack[t.LookOptions]) -> TopK: ...
 @any_array
 @quiet
 def topk(logits: ArrayLike, k: SupportsIndex, *, temperature: Number = 1.0, softcap: Number | None = None,
@@ -94,6 +105,12 @@ def topk(logits: ArrayLike, k: SupportsIndex, *, temperature: Number = 1.0, soft
     return TopK(*check.put(out, moved, ("log_probs", "ids"), logits))
 
 
+@overload
+def target_log_prob(logits: ForeignT, ids: Labels, *, out: ForeignT | None = None,
+                    **options: Unpack[t.LookOptions]) -> ForeignT: ...
+@overload
+def target_log_prob(logits: ArrayLike, ids: Labels, *, out: NDArray[Any] | None = None,
+                    **options: Unpack[t.LookOptions]) -> Rows[np.float64]: ...
 @any_array
 @quiet
 def target_log_prob(logits: ArrayLike, ids: Labels, *, temperature: Number = 1.0, softcap: Number | None = None,
@@ -111,6 +128,12 @@ def target_log_prob(logits: ArrayLike, ids: Labels, *, temperature: Number = 1.0
     return _scalar_if_0d(check.put(out, (found,), ("log_probs",), logits)[0])
 
 
+@overload
+def sample(logits: ForeignT, rng: np.random.Generator, *, out: ForeignT | None = None,
+           **options: Unpack[t.SampleOptions]) -> ForeignT: ...
+@overload
+def sample(logits: ArrayLike, rng: np.random.Generator, *, out: NDArray[Any] | None = None,
+           **options: Unpack[t.SampleOptions]) -> Rows[np.int64]: ...
 @any_array
 @quiet
 def sample(logits: ArrayLike, rng: np.random.Generator, *, temperature: Number = 1.0, top_k: SupportsIndex = 0,
