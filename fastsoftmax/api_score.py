@@ -64,10 +64,6 @@ def score(logits: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0, ignore
     return scores(problem, look.execute(problem, k), k)
 
 
-def _scalar_if_0d(a: NDArray[Any]) -> Rows[Any]:
-    return a if a.ndim else a[()]
-
-
 def scores(problem: Problem, looked: look.Looked, k: int) -> Scores:
     stats, lead = looked.stats, problem.lead
 
@@ -102,7 +98,7 @@ def topk(logits: ArrayLike, k: SupportsIndex, *, temperature: Number = 1.0, soft
     looked = look.execute(problem, k)
     found = look.log_probs(problem, looked.stats, looked.values), looked.ids
     moved = tuple(np.moveaxis(a.reshape(*problem.lead, k), -1, int(axis)) for a in found)
-    return TopK(*check.put(out, moved, ("log_probs", "ids"), logits))
+    return TopK(*check.put(out, moved, ("log_probs", "ids"), logits=logits))
 
 
 @overload
@@ -125,7 +121,7 @@ def target_log_prob(logits: ArrayLike, ids: Labels, *, temperature: Number = 1.0
     rows = np.unravel_index(np.arange(len(wanted)), problem.lead) if problem.lead else ()
     at = (*(r[:, None] for r in rows), wanted) if rows else (wanted[0],)
     found = look.log_probs(problem, looked.stats, problem.first[at].reshape(wanted.shape)).reshape(shape)
-    return _scalar_if_0d(check.put(out, (found,), ("log_probs",), logits)[0])
+    return check.put(out, (found[()],), ("log_probs",), logits=logits, ids=ids)[0]
 
 
 @overload
@@ -156,4 +152,4 @@ def sample(logits: ArrayLike, rng: np.random.Generator, *, temperature: Number =
         drawn = look.draw(problem, look.execute(problem, k, wants_stats=False), words, share)
     else:
         drawn = look.execute(problem, words=words, top_p=share).drawn
-    return _scalar_if_0d(check.put(out, (drawn.reshape(problem.lead),), ("ids",), logits)[0])
+    return check.put(out, (drawn.reshape(problem.lead)[()],), ("ids",), logits=logits)[0]

@@ -157,7 +157,7 @@ def kl_divergence_with_logits_and_grad(target: ArrayLike, logits: ArrayLike, *, 
 def _divergence(target: ArrayLike, logits: ArrayLike, log_target: bool, target_logits: bool, reverse: bool,
                 options: dict[str, Any], **more: Any) -> Problem:
     kind = check.target_kind(log_target, target_logits)
-    kernel = "centered_rows" if reverse else "soft_cross_entropy_rows"
+    kernel = "centered_rows" if check.flag(reverse, "reverse") else "soft_cross_entropy_rows"
     problem = check.divergence(kernel, target, logits, "probs" if kind == "probs" else "logs", options, **more)
     if kind != "logits":
         return problem

@@ -14,6 +14,7 @@ from .linear import linear_rows as linear_rows
 from .linear import linear_step as linear_step
 from .linear import workspace_error as workspace_error
 from .numbers import backend_name as backend_name
+from .numbers import flag as flag
 from .numbers import number as number
 from .numbers import one_of as one_of
 from .numbers import thread_count as thread_count
