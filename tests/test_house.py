@@ -8,7 +8,7 @@ import fastsoftmax
 ROOT = Path(fastsoftmax.__file__).parent
 FLOORS = {"contract": 0, "dtypes": 0, "reference": 1, "threads": 2, "check": 3, "plan": 3, "run": 3, "linear": 3,
           "optim": 3, "typing": 0, "vocabulary": 4, "api": 4, "api_linear": 4, "cli": 5, "__main__": 5, "demo": 5,
-          "bench": 5, "train": 5, "__init__": 6}
+          "_numba_extension": 5, "numba": 5, "bench": 5, "train": 5, "__init__": 6}
 
 
 def _floor(path):
