@@ -4,6 +4,7 @@ It costs the import of fastsoftmax. Kernels, and whatever decides how a call is 
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -26,8 +27,15 @@ def init() -> None:
 
 def _resolver(name: str) -> Callable[..., Any]:
     def resolve(*arguments: Any, **options: Any) -> Any:
+        from numba.core.errors import TypingError
+
         from .numba import public
 
-        return getattr(public, name)(*arguments, **options)
+        function = getattr(public, name)
+        try:
+            inspect.signature(function).bind(*arguments, **options)
+        except TypeError as error:
+            raise TypingError(f"{name}: {error}") from None
+        return function(*arguments, **options)
 
     return resolve

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import types
+from numba.core import cgutils
 from numba.core.imputils import impl_ret_borrowed
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import intrinsic, overload
@@ -249,15 +250,60 @@ def _give(b, row):
     return (lambda b, row: None) if never_copies(b) else copy
 
 
-# A function that calls another has the other's machine code made anew, and kernels take a second of that: whatever stands
-# between a kernel and the function of a user is pasted into the latter.
-@pasted
-def run(b):
-    """The softmax family's kernel over all rows: the first row with a bad label, or -1."""
-    row, bad = np.int64(0), np.int64(-1)
-    while row < b.n_rows and bad < 0:
-        stop = take(b, row)
-        bad = rows.softmax_rows(b.arrays, b.numbers, row, stop, np.int64(0), np.int64(0), np.int64(ALL))
-        give(b, row)
-        row = stop
-    return bad
+# ---- running ---------------------------------------------------------------------------------------------------
+
+
+def lend(library, other):
+    """Have whoever links `library` link `other` too. Numba links a function with all that it calls, and makes the machine
+    code of all that anew, of which a kernel takes a second: between a kernel and the function of a user it is made for the
+    latter alone. What is compiled in between finds the kernel where it was loaded."""
+    other._ensure_finalized()
+    alone = library._get_module_for_linking
+
+    def together():
+        module = alone().clone()
+        module.link_in(other._get_module_for_linking(), preserve=True)
+        return module
+
+    library._get_module_for_linking = together
+
+
+@intrinsic
+def lent(typingctx, function, arguments):
+    """function(*arguments), which is linked not by who calls it, but by who calls that."""
+    sig = function.get_call_type(typingctx, arguments.types, {})
+
+    def codegen(context, builder, signature, args):
+        made = function.dispatcher.overloads[sig.args]
+        address = context.declare_function(builder.module, made.fndesc)
+        values = cgutils.unpack_tuple(builder, args[1])
+        status, result = context.call_conv.call_function(builder, address, sig.return_type, sig.args, values)
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+        lend(context.active_code_library, made.library)
+        return result
+
+    return sig.return_type(function, arguments), codegen
+
+
+def runner(kernel, lends):
+    """run(job, more): kernel(arrays, numbers, row0, row1, *more) over all rows -> the first row with a bad label, or -1.
+
+    lends: where run() is part of an implementation, which only compiled code calls (`lent`)."""
+    invoke = pasted(lambda arguments: lent(kernel, arguments)) if lends else pasted(lambda arguments: kernel(*arguments))
+
+    @pasted
+    def run(b, more):
+        row, bad = np.int64(0), np.int64(-1)
+        while row < b.n_rows and bad < 0:
+            stop = take(b, row)
+            bad = invoke((b.arrays, b.numbers, row, stop, *more))
+            give(b, row)
+            row = stop
+        return bad
+
+    return run
+
+
+WHOLE_ROWS = np.int64(0), np.int64(0), np.int64(ALL)  # what the plain kernel takes more: blocks and phase
+run_plain, run_lent = runner(rows.softmax_rows, False), runner(rows.softmax_rows, True)

@@ -12,7 +12,7 @@ from ..contract import ALL, BLOCK, KEPT_BYTES
 from . import _numba_memory as memory
 from . import _numba_rows as rows
 from ._numba_cache import jit, kernel, pasted
-from ._numba_door import absent, give, readable, take
+from ._numba_door import absent, readable
 from ._numba_math import as_real, put, real_of
 from ._numba_states import BAD, INERT, Arrays, Numbers, label_of
 
@@ -87,10 +87,10 @@ def _as_reals(real, params):
 
 
 def fused_rows(f, df):
-    """The kernel of a transform: (arrays, numbers, params, row0, row1) -> the first row with a bad label, or -1."""
+    """The kernel of a transform: (arrays, numbers, row0, row1, params) -> the first row with a bad label, or -1."""
     transform = transformer(f, df)
 
-    def fused(a, n, params, row0, row1):
+    def fused(a, n, row0, row1, params):
         z, scale = np.empty(n.n_classes, a.z.dtype), as_real(a.z, n.scale)
         aside = np.empty(n.n_classes if n.writes and a.out.itemsize < z.itemsize else 0, z.dtype)
         b = Arrays(readable(z), absent(z.dtype), z, a.z, a.class_weight, a.labels, a.sample_weight, a.dlosses, a.losses,
@@ -115,18 +115,3 @@ def fused_rows(f, df):
         return -1
 
     return kernel(fused, (f,) if df is None else (f, df))
-
-
-def runner(fused):
-    """run(job, params) over all rows, as _numba_door.run: the first row with a bad label, or -1."""
-    @pasted
-    def run(b, params):
-        row, bad = np.int64(0), np.int64(-1)
-        while row < b.n_rows and bad < 0:
-            stop = take(b, row)
-            bad = fused(b.arrays, b.numbers, params, row, stop)
-            give(b, row)
-            row = stop
-        return bad
-
-    return run

@@ -119,14 +119,6 @@ def turned(axis, ndim):
     return jit(lambda x: np.transpose(x, order))
 
 
-@jit
-def rows_in(lead):
-    n = 1
-    for length in lead:
-        n *= length
-    return n
-
-
 def shaped(per_row, lead):
     """Numbers a row in the leading shape; the number itself where there is one row."""
     raise NotImplementedError("compiled only")
@@ -354,11 +346,8 @@ def _cap_of(softcap):
 
 
 @jit
-def pairwise_sum(a, start, count):
-    """The sum of a[start:start + count] in the order in which numpy.add.reduce has it."""
-    if count > 128:
-        half = count // 2 // 8 * 8
-        return pairwise_sum(a, start, half) + pairwise_sum(a, start + half, count - half)
+def short_sum(a, start, count):
+    """Of at most 128 numbers, in eight lanes."""
     lanes, whole = np.zeros(8), count // 8 * 8
     for k in range(0, whole, 8):
         for j in range(8):
@@ -367,3 +356,41 @@ def pairwise_sum(a, start, count):
     for k in range(whole, count):
         total += a[start + k]
     return total
+
+
+@jit
+def pairwise_sum(a):
+    """The sum in the order in which numpy.add.reduce has it: left half and right half, these likewise.
+
+    Not recursive: out of its cache Numba 0.68 loads a function that calls such a one so that it crashes."""
+    depth, start, count = 0, 0, len(a)
+    waiting, lefts, has_left = np.empty((64, 2), np.int64), np.empty(64), np.zeros(64, np.bool_)
+    while True:
+        while count > 128:
+            half = count // 2 // 8 * 8
+            waiting[depth, 0], waiting[depth, 1], has_left[depth] = start + half, count - half, False
+            depth, count = depth + 1, half
+        total = short_sum(a, start, count)
+        while depth > 0 and has_left[depth - 1]:
+            depth -= 1
+            total = lefts[depth] + total
+        if depth == 0:
+            return total
+        lefts[depth - 1], has_left[depth - 1] = total, True
+        start, count = waiting[depth - 1, 0], waiting[depth - 1, 1]
+
+
+def rows_in(lead):
+    """How many rows a leading shape has."""
+    raise NotImplementedError("compiled only")
+
+
+@overload(rows_in)
+def _rows_in(lead):
+    def product(lead):
+        n = 1
+        for length in lead:
+            n *= length
+        return n
+
+    return (lambda lead: 1) if len(lead) == 0 else product

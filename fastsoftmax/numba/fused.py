@@ -12,6 +12,7 @@ from .. import api, check
 from ..backends import _numba_fused as kernels
 from ..backends import _numba_states as states
 from ..backends._numba_cache import OPTIONS
+from ..backends._numba_door import runner
 from ..backends._numba_math import exp_of
 from ..backends._numba_math import tanh as tanh_of
 from ..backends.numba import LOGITS_PER_THREAD, arguments_of
@@ -51,7 +52,7 @@ class Backend:
 
         def run(row0, row1, block0, block1, phase):
             scratch = np.empty(BLOCK, job.dtype.real)  # a thread's own
-            return self._kernel(states.Arrays(*flats, scratch, *arrays), numbers, params, row0, row1)
+            return self._kernel(states.Arrays(*flats, scratch, *arrays), numbers, row0, row1, params)
 
         return run
 
@@ -82,7 +83,7 @@ def make(transform, dtype):
     """The function that fastsoftmax.numba.fused_cross_entropy returns."""
     f, df = parts_of(transform)
     kernel, n_params = kernels.fused_rows(f, df), kernels.arity(f) - 1
-    run, grad = kernels.runner(kernel), df is not None
+    run, grad = runner(kernel, True), df is not None
 
     def fused_loss(logits, labels, *, params=(), class_weight=None, sample_weight=None, ignore_index=-100, reduction="mean",
                    label_smoothing=0.0, z_loss=0.0, temperature=1.0, axis=-1, empty="nan", dlosses=None, out=None):
@@ -126,6 +127,6 @@ def _overload(function, run, grad, n_params):
                            dlosses=None, out=None):
             begun = begin(logits, labels, a.Given(class_weight, sample_weight, ignore_index, label_smoothing, z_loss, None,
                                                   temperature, dlosses), out)
-            return end(begun, run(begun.job, kernels.as_reals(real, params)))
+            return end(begun, run(begun.job, (kernels.as_reals(real, params),)))
 
         return implementation

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from .. import api
 from ..backends import _numba_states as states
 from ..backends._numba_cache import jit
-from ..backends._numba_door import Bound, Options, PerRow, absent, bind, run
+from ..backends._numba_door import WHOLE_ROWS, Bound, Options, PerRow, absent, bind, run_lent
 from ..backends.numba import scan
 from ..check import EMPTIES, REDUCTIONS
 from ..contract import NO_IGNORE
@@ -60,7 +60,7 @@ def softmax_like(kind):
 
         def implementation(logits, axis=-1, temperature=1.0, out=None):
             shown, job = core(logits, temperature, out)
-            run(job)
+            run_lent(job, WHOLE_ROWS)
             return shown
 
         return implementation
@@ -96,7 +96,7 @@ def logsumexp(logits, *, axis=-1, keepdims=False):
 
     def implementation(logits, axis=-1, keepdims=False):
         lead, job = core(logits)
-        run(job)
+        run_lent(job, WHOLE_ROWS)
         return a.shaped(job.arrays.lse.astype(real), lead)
 
     return implementation
@@ -163,8 +163,7 @@ def weight_of_labels(r, lead, n_classes, ignore_index):
 
 @jit
 def weight_of_rows(r, lead, n_classes, ignore_index):
-    n = len(r.sample_weight)
-    return a.pairwise_sum(r.sample_weight, 0, n) if n else float(len(r.losses))
+    return a.pairwise_sum(r.sample_weight) if len(r.sample_weight) else float(len(r.losses))
 
 
 def reducer(reduction, empty):
@@ -172,10 +171,10 @@ def reducer(reduction, empty):
     if_empty = 0.0 if empty == "zero" else np.nan
 
     def mean(losses, lead, total):
-        return a.pairwise_sum(losses, 0, len(losses)) / total if total != 0 else if_empty
+        return a.pairwise_sum(losses) / total if total != 0 else if_empty
 
     reduce = {"none": lambda losses, lead, total: a.shaped(losses, lead),
-              "sum": lambda losses, lead, total: a.pairwise_sum(losses, 0, len(losses)), "mean": mean}[reduction]
+              "sum": lambda losses, lead, total: a.pairwise_sum(losses), "mean": mean}[reduction]
     if reduction == "mean":
         return jit(lambda total: 1 / total if total != 0 else if_empty), jit(reduce)
     return jit(lambda total: 1.0), jit(reduce)
@@ -245,7 +244,7 @@ def cross_entropy(logits, labels, *, class_weight=None, sample_weight=None, igno
                        label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, axis=-1, empty="nan"):
         given = a.Given(class_weight, sample_weight, ignore_index, label_smoothing, z_loss, softcap, temperature, None)
         begun = begin(logits, labels, given, None)
-        return end(begun, run(begun.job))
+        return end(begun, run_lent(begun.job, WHOLE_ROWS))
 
     return implementation
 
@@ -262,7 +261,7 @@ def cross_entropy_and_grad(logits, labels, *, class_weight=None, sample_weight=N
                        dlosses=None, out=None):
         given = a.Given(class_weight, sample_weight, ignore_index, label_smoothing, z_loss, softcap, temperature, dlosses)
         begun = begin(logits, labels, given, out)
-        return end(begun, run(begun.job))
+        return end(begun, run_lent(begun.job, WHOLE_ROWS))
 
     return implementation
 
@@ -277,7 +276,7 @@ def soft_cross_entropy(logits, target_probs, *, class_weight=None, sample_weight
                        label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, axis=-1, empty="nan"):
         given = a.Given(class_weight, sample_weight, None, label_smoothing, z_loss, softcap, temperature, None)
         begun = begin(logits, target_probs, given, None)
-        return end(begun, run(begun.job))
+        return end(begun, run_lent(begun.job, WHOLE_ROWS))
 
     return implementation
 
@@ -294,6 +293,6 @@ def soft_cross_entropy_and_grad(logits, target_probs, *, class_weight=None, samp
                        dlosses=None, out=None):
         given = a.Given(class_weight, sample_weight, None, label_smoothing, z_loss, softcap, temperature, dlosses)
         begun = begin(logits, target_probs, given, out)
-        return end(begun, run(begun.job))
+        return end(begun, run_lent(begun.job, WHOLE_ROWS))
 
     return implementation

@@ -7,7 +7,7 @@ from numba.extending import overload
 
 from ..backends import _numba_states as states
 from ..backends._numba_cache import jit, kernel
-from ..backends._numba_door import Options, PerRow, absent, bind, readable, run
+from ..backends._numba_door import WHOLE_ROWS, Options, PerRow, absent, bind, readable, run_plain
 from ..contract import NO_IGNORE
 from . import arguments as a
 from .errors import LabelError, Refused
@@ -35,7 +35,7 @@ def _of_one_dtype(x, out):
 def job_of(real, kind, x, out, labels, dloss, writes):
     """The kernel's job for one row."""
     if len(x) == 0:
-        raise Refused("x has no classes: there is nothing to normalise")
+        raise Refused("x has zero classes: there is nothing to normalise")
     if writes and len(out) != len(x):
         raise Refused("out has length {}, but must have {}", len(out), len(x))
     nothing = absent(np.float64)
@@ -48,7 +48,7 @@ def job_of(real, kind, x, out, labels, dloss, writes):
 @jit
 def label_job(real, x, y, out, dloss, writes):
     """The same with a label, which is checked."""
-    if not 0 <= y < len(x):
+    if not 0 <= y < len(x) and len(x) > 0:
         raise LabelError(y, 0, (), len(x), NO_IGNORE)
     return job_of(real, states.LABELS, x, out, readable(np.full(1, np.int64(y))), dloss, writes)
 
@@ -56,13 +56,13 @@ def label_job(real, x, y, out, dloss, writes):
 @kernel
 def row_softmax(x, out):
     """out = softmax(x) of one row, contiguous or not; out may be x itself. A row is float32 or float64, out as x."""
-    run(job_of(of_one_dtype(x, out), states.SOFTMAX, x, out, absent(np.int64), 1.0, True))
+    run_plain(job_of(of_one_dtype(x, out), states.SOFTMAX, x, out, absent(np.int64), 1.0, True), WHOLE_ROWS)
 
 
 @kernel
 def row_log_softmax(x, out):
     """out = log_softmax(x), likewise."""
-    run(job_of(of_one_dtype(x, out), states.LOG_SOFTMAX, x, out, absent(np.int64), 1.0, True))
+    run_plain(job_of(of_one_dtype(x, out), states.LOG_SOFTMAX, x, out, absent(np.int64), 1.0, True), WHOLE_ROWS)
 
 
 @kernel
@@ -70,7 +70,7 @@ def row_logsumexp(x):
     """log(sum(exp(x))), float64."""
     real = of_one_dtype(x, x)
     job = job_of(real, states.LSE, x, np.empty(0, real), absent(np.int64), 1.0, False)
-    run(job)
+    run_plain(job, WHOLE_ROWS)
     return job.arrays.lse[0]
 
 
@@ -79,7 +79,7 @@ def row_cross_entropy(x, y):
     """-log softmax(x)[y], float64; LabelError for y outside [0, len(x))."""
     real = of_one_dtype(x, x)
     job = label_job(real, x, y, np.empty(0, real), 1.0, False)
-    run(job)
+    run_plain(job, WHOLE_ROWS)
     return job.arrays.losses[0]
 
 
@@ -87,5 +87,5 @@ def row_cross_entropy(x, y):
 def row_cross_entropy_and_grad(x, y, dx, dloss=1.0):
     """The same, and dx = dloss*(softmax(x) - onehot(y)), which may be x itself."""
     job = label_job(of_one_dtype(x, dx), x, y, dx, float(dloss), True)
-    run(job)
+    run_plain(job, WHOLE_ROWS)
     return job.arrays.losses[0]
