@@ -78,7 +78,7 @@ def _keeps(job, kind):
                 and KERNELS[job.kernel][0] is rows.softmax_rows)
 
 
-def _arguments(job, kind):
+def arguments_of(job, kind):
     carrier, real = job.dtype.carrier, job.dtype.real
     x, x0, x_step = _flat(job.first, carrier, False)
     q, q0, q_step = _flat(job.second, carrier, False)
@@ -103,7 +103,7 @@ def bind(job):
     if job.kernel not in KERNELS or isinstance(job.labels, Targets) or job.kind != "probs" or job.minus_entropy:
         return _by_numpy(job)
     function, kind = KERNELS[job.kernel]
-    flats, arrays, numbers = _arguments(job, kind)
+    flats, arrays, numbers = arguments_of(job, kind)
 
     def run(row0, row1, block0, block1, phase):
         scratch = np.empty(BLOCK, job.dtype.real)  # a thread's own
@@ -126,7 +126,7 @@ def _by_numpy(job):
 
 
 @kernel
-def _scan(labels, n_classes, ignore_index, class_weight, sample_weight):
+def scan(labels, n_classes, ignore_index, class_weight, sample_weight):
     total = 0.0
     for i in range(len(labels)):
         y = labels[i]
@@ -143,6 +143,6 @@ def _scan(labels, n_classes, ignore_index, class_weight, sample_weight):
 def scan_labels(labels, n_classes, ignore_index, class_weight, sample_weight):
     """(first row whose label is out of range or -1, sum of the weights of the rows that count)."""
     ignore_index = NO_IGNORE if ignore_index is None else ignore_index
-    bad, total = _scan(_in(labels, np.int64), n_classes, ignore_index, _in(class_weight, np.float64),
+    bad, total = scan(_in(labels, np.int64), n_classes, ignore_index, _in(class_weight, np.float64),
                        _in(sample_weight, np.float64))
     return int(bad), float(total)
