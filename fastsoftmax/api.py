@@ -9,7 +9,7 @@ import functools
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Generic, Literal, NamedTuple, SupportsIndex, TypeVar, Unpack, cast, overload
+from typing import Any, Generic, Literal, NamedTuple, SupportsIndex, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,10 +20,10 @@ from .backends import current
 from .check import LabelError as LabelError
 from .check import Problem
 from .contract import no_short_cut
+from .foreign import any_array
 from .run import execute
-from .typing import FloatT, Labels, LossT, Number, Reduced, Rows, ScalarT
+from .typing import FloatT, ForeignT, Labels, LossT, Number, Reduced, Rows, ScalarT
 
-F = TypeVar("F", bound=Callable[..., Any])
 quiet = np.errstate(all="ignore")  # NaN and infinities are answers: no warning, whatever np.seterr says
 
 
@@ -35,11 +35,11 @@ class CrossEntropyGrad(NamedTuple, Generic[LossT, ScalarT]):
     lse: Rows[np.float64]
 
 
-def _short(kernel: str) -> Callable[[F], F]:
+def _short(kernel: str) -> Callable[[Callable[..., Any]], Any]:
     """Offer each call to the backend's short cut, which takes what is small and plain, and go the long way otherwise."""
 
-    def decorate(function: F) -> F:
-        the_long_way, defaults = quiet(function), function.__kwdefaults__ or {}
+    def decorate(function: Callable[..., Any]) -> Any:
+        defaults = getattr(function, "__kwdefaults__", None) or {}
 
         @functools.wraps(function)
         def short_or_long(*arguments: Any, **options: Any) -> Any:
@@ -55,11 +55,15 @@ def _short(kernel: str) -> Callable[[F], F]:
                                         options.get("ignore_index", defaults["ignore_index"]))
             return result
 
-        return cast(F, short_or_long)
+        the_long_way = any_array(quiet(function), retry=short_or_long)
+        return short_or_long
 
     return decorate
 
 
+@overload
+def softmax(logits: ForeignT, *, axis: SupportsIndex = -1, temperature: Number = 1.0,
+            out: ForeignT | None = None) -> ForeignT: ...
 @overload
 def softmax(logits: NDArray[FloatT], **options: Unpack[t.SoftmaxOptions]) -> NDArray[FloatT]: ...
 @overload
@@ -76,6 +80,9 @@ def softmax(logits: ArrayLike, *, axis: SupportsIndex = -1, temperature: Number 
 
 
 @overload
+def log_softmax(logits: ForeignT, *, axis: SupportsIndex = -1, temperature: Number = 1.0,
+                out: ForeignT | None = None) -> ForeignT: ...
+@overload
 def log_softmax(logits: NDArray[FloatT], **options: Unpack[t.SoftmaxOptions]) -> NDArray[FloatT]: ...
 @overload
 def log_softmax(logits: ArrayLike, **options: Unpack[t.SoftmaxOptions]) -> NDArray[Any]: ...
@@ -86,6 +93,8 @@ def log_softmax(logits: ArrayLike, *, axis: SupportsIndex = -1, temperature: Num
     return _out(check.softmax("log_softmax_rows", logits, axis, temperature, out))
 
 
+@overload
+def logsumexp(logits: ForeignT, *, axis: SupportsIndex = -1, keepdims: bool = False) -> ForeignT: ...
 @overload
 def logsumexp(logits: NDArray[FloatT], *, axis: SupportsIndex = -1, keepdims: bool = False) -> Rows[FloatT]: ...
 @overload
@@ -100,10 +109,14 @@ def logsumexp(logits: ArrayLike, *, axis: SupportsIndex = -1, keepdims: bool = F
 
 
 @overload
+def softmax_grad(probs: ForeignT, dprobs: ArrayLike, *, axis: SupportsIndex = -1,
+                 out: ForeignT | None = None) -> ForeignT: ...
+@overload
 def softmax_grad(probs: NDArray[FloatT], dprobs: NDArray[FloatT],
                  **options: Unpack[t.PairOptions]) -> NDArray[FloatT]: ...
 @overload
 def softmax_grad(probs: ArrayLike, dprobs: ArrayLike, **options: Unpack[t.PairOptions]) -> NDArray[Any]: ...
+@any_array
 @quiet
 def softmax_grad(probs: ArrayLike, dprobs: ArrayLike, *, axis: SupportsIndex = -1,
                  out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -112,10 +125,14 @@ def softmax_grad(probs: ArrayLike, dprobs: ArrayLike, *, axis: SupportsIndex = -
 
 
 @overload
+def log_softmax_grad(log_probs: ForeignT, dlog_probs: ArrayLike, *, axis: SupportsIndex = -1,
+                     out: ForeignT | None = None) -> ForeignT: ...
+@overload
 def log_softmax_grad(log_probs: NDArray[FloatT], dlog_probs: NDArray[FloatT],
                      **options: Unpack[t.PairOptions]) -> NDArray[FloatT]: ...
 @overload
 def log_softmax_grad(log_probs: ArrayLike, dlog_probs: ArrayLike, **options: Unpack[t.PairOptions]) -> NDArray[Any]: ...
+@any_array
 @quiet
 def log_softmax_grad(log_probs: ArrayLike, dlog_probs: ArrayLike, *, axis: SupportsIndex = -1,
                      out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -124,6 +141,9 @@ def log_softmax_grad(log_probs: ArrayLike, dlog_probs: ArrayLike, *, axis: Suppo
     return _out(check.pair("log_softmax_grad_rows", log_probs, dlog_probs, axis, out, names))
 
 
+@overload
+def cross_entropy(logits: ForeignT, labels: Labels, *, reduction: t.Reduction = "mean",
+                  **options: Unpack[t.Options]) -> ForeignT: ...
 @overload
 def cross_entropy(logits: ArrayLike, labels: Labels, *, reduction: Reduced = "mean",
                   **options: Unpack[t.Options]) -> np.float64: ...
@@ -157,6 +177,10 @@ def cross_entropy(logits: ArrayLike, labels: Labels, *, class_weight: ArrayLike 
 
 
 @overload
+def cross_entropy_and_grad(logits: ForeignT, labels: Labels, *, reduction: t.Reduction = "mean",
+                           dlosses: ArrayLike | None = None, out: ForeignT | None = None,
+                           **options: Unpack[t.Options]) -> t.ForeignGrad[ForeignT]: ...
+@overload
 def cross_entropy_and_grad(logits: NDArray[FloatT], labels: Labels, *, reduction: Reduced = "mean",
                            **options: Unpack[t.GradOptions]) -> CrossEntropyGrad[np.float64, FloatT]: ...
 @overload
@@ -189,11 +213,15 @@ def cross_entropy_and_grad(logits: ArrayLike, labels: Labels, *, class_weight: A
 
 
 @overload
+def soft_cross_entropy(logits: ForeignT, target_probs: ArrayLike, *, reduction: t.Reduction = "mean",
+                       **options: Unpack[t.SoftOptions]) -> ForeignT: ...
+@overload
 def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, reduction: Reduced = "mean",
                        **options: Unpack[t.SoftOptions]) -> np.float64: ...
 @overload
 def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, reduction: Literal["none"],
                        **options: Unpack[t.SoftOptions]) -> Rows[np.float64]: ...
+@any_array
 @quiet
 def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, class_weight: ArrayLike | None = None,
                        sample_weight: ArrayLike | None = None, reduction: t.Reduction = "mean",
@@ -212,10 +240,14 @@ def soft_cross_entropy(logits: ArrayLike, target_probs: ArrayLike, *, class_weig
 
 
 @overload
-def soft_cross_entropy_and_grad(logits: NDArray[FloatT], target_probs: ArrayLike, *, reduction: Reduced = "mean",
+def soft_cross_entropy_and_grad(logits: ForeignT, target_probs: ArrayLike, *, reduction: t.Reduction = "mean",
+                                dlosses: ArrayLike | None = None, out: ForeignT | None = None,
+                                **options: Unpack[t.SoftOptions]) -> t.ForeignGrad[ForeignT]: ...
+@overload
+def soft_cross_entropy_and_grad(logits: NDArray[FloatT], target_probs: NDArray[FloatT], *, reduction: Reduced = "mean",
                                 **options: Unpack[t.SoftGradOptions]) -> CrossEntropyGrad[np.float64, FloatT]: ...
 @overload
-def soft_cross_entropy_and_grad(logits: NDArray[FloatT], target_probs: ArrayLike, *, reduction: Literal["none"],
+def soft_cross_entropy_and_grad(logits: NDArray[FloatT], target_probs: NDArray[FloatT], *, reduction: Literal["none"],
                                 **options: Unpack[t.SoftGradOptions]) -> CrossEntropyGrad[Rows[np.float64], FloatT]: ...
 @overload
 def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, reduction: Reduced = "mean",
@@ -223,6 +255,7 @@ def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, r
 @overload
 def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, reduction: Literal["none"],
                                 **options: Unpack[t.SoftGradOptions]) -> CrossEntropyGrad[Rows[np.float64], Any]: ...
+@any_array
 @quiet
 def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, class_weight: ArrayLike | None = None,
                                 sample_weight: ArrayLike | None = None, reduction: t.Reduction = "mean",
@@ -238,6 +271,11 @@ def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, c
     return with_grad(check.cross_entropy(logits, None, targets, options, wants_out=True, dlosses=dlosses, out=out))
 
 
+@overload
+def entropy(probs: ForeignT, *, axis: SupportsIndex = -1) -> ForeignT: ...
+@overload
+def entropy(probs: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]: ...
+@any_array
 @quiet
 def entropy(probs: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
     """-sum p*log p over `axis`, in nats, float64; 0*log 0 = 0."""
@@ -245,6 +283,11 @@ def entropy(probs: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
     return execute(problem).losses.reshape(problem.lead)[()]
 
 
+@overload
+def kl_divergence(p: ForeignT, q: ArrayLike, *, axis: SupportsIndex = -1) -> ForeignT: ...
+@overload
+def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]: ...
+@any_array
 @quiet
 def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
     """sum p*log(p/q) over `axis`, in nats, float64; 0*log 0 = 0, inf where q = 0 < p."""

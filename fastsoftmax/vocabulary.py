@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import check
-from .typing import ClassT, Labels, Rows, ScalarT
+from .foreign import any_array
+from .typing import ClassT, ForeignT, Labels, Rows, ScalarT
 
 
 class Vocabulary(Generic[ClassT]):
@@ -15,7 +16,7 @@ class Vocabulary(Generic[ClassT]):
 
     def __init__(self, classes: Iterable[ClassT]) -> None:
         self.classes = tuple(classes)
-        self._index = {c: i for i, c in enumerate(self.classes)}
+        self._index: dict[Any, int] = {c: i for i, c in enumerate(self.classes)}
         if len(self._index) != len(self.classes):
             twice = next(c for i, c in enumerate(self.classes) if self._index[c] != i)
             raise ValueError(f"classes must be distinct, but {twice!r} occurs twice")
@@ -56,12 +57,15 @@ class Vocabulary(Generic[ClassT]):
 
 
 @overload
+def one_hot(labels: ForeignT, n_classes: SupportsIndex, dtype: DTypeLike = np.float32) -> ForeignT: ...
+@overload
 def one_hot(labels: Labels, n_classes: SupportsIndex) -> NDArray[np.float32]: ...
 @overload
 def one_hot(labels: Labels, n_classes: SupportsIndex,
             dtype: type[ScalarT] | np.dtype[ScalarT]) -> NDArray[ScalarT]: ...
 @overload
 def one_hot(labels: Labels, n_classes: SupportsIndex, dtype: DTypeLike) -> NDArray[Any]: ...
+@any_array
 def one_hot(labels: Labels, n_classes: SupportsIndex, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     """(..., n_classes) with a 1 at each label: N x V numbers that nobody should build for real.
 
@@ -74,6 +78,11 @@ def one_hot(labels: Labels, n_classes: SupportsIndex, dtype: DTypeLike = np.floa
     return out
 
 
+@overload
+def from_one_hot(one_hot: ForeignT) -> ForeignT: ...
+@overload
+def from_one_hot(one_hot: ArrayLike) -> Rows[np.int64]: ...
+@any_array
 def from_one_hot(one_hot: ArrayLike) -> Rows[np.int64]:
     """The labels (...) int64 of one-hot vectors (..., n_classes); ValueError where a row is not one-hot."""
     a = check.one_hot_array(one_hot)

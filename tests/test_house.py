@@ -6,9 +6,11 @@ from pathlib import Path
 import fastsoftmax
 
 ROOT = Path(fastsoftmax.__file__).parent
-FLOORS = {"contract": 0, "dtypes": 0, "typing": 0, "reference": 1, "threads": 2, "check": 3, "plan": 3, "run": 3, "look": 3,
-          "directions": 3, "linear": 3, "optim": 3, "vocabulary": 4, "api": 4, "api_linear": 4, "api_score": 4,
-          "api_targets": 4, "cython_api": 5, "cli": 5, "__main__": 5, "demo": 5, "bench": 5, "train": 5, "__init__": 6}
+FLOORS = {name: floor for floor, names in enumerate((
+    "contract dtypes typing", "reference", "threads", "check directions linear look optim plan run shards states",
+    "api api_linear api_score api_states api_targets compact foreign metrics vocabulary",
+    "__main__ bench cli cython_api demo jax numba _numba_extension sklearn torch train", "__init__",
+)) for name in names.split()}
 
 
 def _floor(path):

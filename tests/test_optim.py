@@ -68,6 +68,31 @@ def test_against_torch(make):
     np.testing.assert_allclose(x, parameter.detach().numpy(), rtol=1e-12)
 
 
+def test_a_step_without_dfeatures_is_the_same_step(backend):
+    features, classifier, bias, labels = inputs(120, 20, 5000)
+    for workspace in (64 << 20, 1 << 21):
+        found = []
+        for wrt in ({}, {"wrt": ()}, {"wrt": ("bias",)}):
+            w, b = classifier.copy(), bias.copy()
+            got = fs.linear_cross_entropy_step(features, w, labels, bias=b, optimizer=optim.Adagrad(0.1),
+                                               max_workspace_bytes=workspace, **wrt)
+            assert (got.dfeatures is None) == bool(wrt)
+            found.append((w, b, got.loss, got.lse))
+        for other in found[1:]:
+            for a, right in zip(other, found[0], strict=True):
+                np.testing.assert_allclose(a, right, rtol=1e-5, atol=1e-5)
+
+
+def test_weight_decay_by_parameter():
+    for name, decay in (("classifier", 0.25), ("bias", 0.0)):
+        x, wanted = np.full(3, 2.0), np.full(3, 2.0)
+        optim.SGD(0.5, weight_decay={"classifier": 0.25}).update(name, x, np.ones(3))
+        optim.SGD(0.5, weight_decay=decay).update(name, wanted, np.ones(3))
+        np.testing.assert_array_equal(x, wanted)
+    with pytest.raises(ValueError, match=r"weight_decay\['classifier'\] is -1"):
+        optim.SGD(0.5, weight_decay={"classifier": -1})
+
+
 def test_narrow_parameters_are_rounded_once_a_step(backend):
     features, classifier, bias, labels = inputs(10, 20, 300, ml_dtypes.bfloat16)
     wide = classifier.astype(np.float32)

@@ -26,8 +26,8 @@ def main(source, dist):
     tracked = {name for name in listed.splitlines() if not name.startswith(OUTSIDE_SDIST)}
     sdist, wheel = in_sdist(dist), in_wheel(dist)
     package = {name for name in tracked if name.startswith("fastsoftmax/")}
-    kernels = {name.split(".")[0] for name in wheel if name.endswith(".so")}
-    texts = {f"fastsoftmax/backends/_{Path(name).stem}" for name in tracked if name.endswith(".pyx")}
+    kernels = {Path(name).name.split(".")[0].lstrip("_") for name in wheel if name.endswith(".so")}
+    texts = {Path(name).stem for name in tracked if name.startswith("src_cython/") and name.endswith(".pyx")}
     wrong = {
         "missing from the sdist": tracked - sdist,
         "generated, but in the sdist": {name for name in sdist if name.endswith((".c", ".so", ".pyc"))} - tracked,

@@ -7,7 +7,7 @@ try:
 except ImportError as error:
     raise ImportError('the Numba backend needs Numba: pip install "fastsoftmax[numba]"') from error
 
-from ..contract import BLOCK, LOGITS_PER_PYTHON_THREAD, NO_IGNORE, Job, Targets, n_blocks
+from ..contract import BLOCK, FINALS, LOGITS_PER_PYTHON_THREAD, NO_IGNORE, Job, Targets, n_blocks
 from . import _numba_centered as centered
 from . import _numba_look as looks
 from . import _numba_pairs as pairs
@@ -88,7 +88,7 @@ def _several(targets):
     return _in(targets.ids.reshape(-1), np.int64), _in(targets.shares.reshape(-1), np.float64), targets.found.reshape(-1)
 
 
-def _arguments(job, kind):
+def arguments_of(job, kind):
     carrier, real = job.dtype.carrier, job.dtype.real
     x, x0, x_step = _flat(job.first, carrier, False)
     q, q0, q_step = _flat(job.second, carrier, False)
@@ -114,7 +114,7 @@ def _arguments(job, kind):
 def bind(job):
     """run(row0, row1, block0, block1, phase) -> the first row with a bad label, or -1."""
     function, kind = KERNELS[job.kernel]
-    flats, arrays, numbers = _arguments(job, kind)
+    flats, arrays, numbers = arguments_of(job, kind)
 
     def run(row0, row1, block0, block1, phase):
         scratch = np.empty(BLOCK, job.dtype.real)  # a thread's own
@@ -123,11 +123,18 @@ def bind(job):
     return run
 
 
+def write_exps(job, tops):
+    """See contract.py: the phase WRITE alone, from numbers that are known."""
+    finals = np.zeros((len(tops), FINALS))
+    finals[:, 0] = job.cap * np.tanh(tops * job.scale / job.cap) if job.cap else tops  # here m has the cap on
+    return bind(job._replace(finals=finals))
+
+
 def look(job):
     """run(row0, row1) -> the first row with a bad label, or -1; see contract.Look."""
     as_job = Job("lse_rows", job.dtype, job.logits, labels=job.labels, scale=job.scale, cap=job.cap,
                  ignore_index=job.ignore_index)
-    flats, arrays, numbers = _arguments(as_job, kinds.LSE)
+    flats, arrays, numbers = arguments_of(as_job, kinds.LSE)
     stats, ids, values, drawn = (
         np.empty(0, kind) if a is None else a.reshape(-1)
         for a, kind in ((job.stats, np.float64), (job.ids, np.int64), (job.values, np.float64), (job.drawn, np.int64)))
@@ -143,7 +150,7 @@ def look(job):
 
 
 @kernel
-def _scan(labels, n_classes, ignore_index, class_weight, sample_weight):
+def scan(labels, n_classes, ignore_index, class_weight, sample_weight):
     total = 0.0
     for i in range(len(labels)):
         y = labels[i]
@@ -160,6 +167,6 @@ def _scan(labels, n_classes, ignore_index, class_weight, sample_weight):
 def scan_labels(labels, n_classes, ignore_index, class_weight, sample_weight):
     """(first row whose label is out of range or -1, sum of the weights of the rows that count)."""
     ignore_index = NO_IGNORE if ignore_index is None else ignore_index
-    bad, total = _scan(_in(labels, np.int64), n_classes, ignore_index, _in(class_weight, np.float64),
+    bad, total = scan(_in(labels, np.int64), n_classes, ignore_index, _in(class_weight, np.float64),
                        _in(sample_weight, np.float64))
     return int(bad), float(total)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import dtypes
+from .foreign import memory
 from .numbers import integer
 
 Array: TypeAlias = NDArray[Any]
@@ -20,16 +21,21 @@ def _is_masked(value: object) -> bool:
     return isinstance(value, np.ma.MaskedArray)
 
 
+def _is_categorical(value: object) -> bool:
+    """Whether there are categories, of which np.asarray takes the values, where labels are often meant by their codes."""
+    kinds = getattr(value, "dtypes", ()) if hasattr(value, "columns") else [getattr(value, "dtype", None)]
+    return any(str(kind).lower().startswith("categor") for kind in kinds)
+
+
 def as_array(value: object, name: str, remedy: str) -> Array:
-    """np.asarray that says which argument it could not read, and loses no mask."""
+    """np.asarray that says which argument it could not read, and loses neither a mask nor the meaning of categories."""
     if type(value) is np.ndarray:
         return value
     if _is_masked(value):
         raise TypeError(f"{name} is a masked array: its mask would be lost; {remedy}")
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} cannot be read as an array: {error}") from None
+    if _is_categorical(value):
+        raise TypeError(f"{name} is categorical: give the codes or the values of its categories, whichever are meant")
+    return memory(value, name)
 
 
 def array(value: object, name: str) -> Array:
@@ -38,7 +44,9 @@ def array(value: object, name: str) -> Array:
         raise TypeError(f"{name} must be an array, not None")
     a = as_array(value, name, "fill it first, with -inf say")
     if dtypes.find(a.dtype) is None and a.dtype.kind not in "iu":
-        raise TypeError(f"{name} has dtype {a.dtype}; allowed are float64, float32, float16, bfloat16 and integers")
+        allowed = "allowed are float64, float32, float16, bfloat16 and integers"
+        hint = f"; {name}.to_numpy(dtype=...) may give one" if a.dtype.kind == "O" and hasattr(value, "to_numpy") else ""
+        raise TypeError(f"{name} has dtype {a.dtype}; {allowed}{hint}")
     return a
 
 
