@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import api, api_score, api_targets
 from . import composed
-from .arrays import array_of, checked, class_dim, lead_of, wide
+from .arrays import array_of, checked, class_dim, lead_of, scalars_of, wide
 from .losses import check_weight
 from .ops import Op
 from .registered import Loss
@@ -56,9 +56,8 @@ def target_log_prob(input: Tensor, ids: Tensor, *, temperature: float = 1.0, sof
     checked(input, "input")
     checked(ids, "ids", floats=False)
     axis = class_dim(input, dim)
-    if tuple(ids.shape) == lead_of(input, axis):
-        return target_log_prob(input, ids.unsqueeze(axis), temperature=temperature, softcap=softcap, dim=axis).squeeze(axis)
-    check_rows("ids", ids, input, axis)
+    if tuple(ids.shape) != lead_of(input, axis):
+        check_rows("ids", ids, input, axis)
     found: Tensor = _target_log_prob(input, ids, temperature, softcap, axis)
     return found
 
@@ -76,17 +75,22 @@ def _last(tensor: Tensor, dim: int) -> Any:
 
 
 def _placed(call: Callable[..., Any]) -> Callable[..., Any]:
-    """The call of a public face that has the k last, with the positions in its errors as the caller has them."""
+    """A call of the public face, which has the k last, with the positions in its errors as the caller has them.
+
+    Its first tensor is the input, its last positional argument the class axis.
+    """
 
     @functools.wraps(call)
     def at_dim(*arguments: Any, **more: Any) -> Any:
         try:
             return call(*arguments, **more)
         except api.LabelError as error:
-            name, at, rest = re.split(r"[][]", str(error), maxsplit=2)
-            *lead, k = at.split(", ")
-            lead.insert(arguments[-1], k)
-            raise api.LabelError(f"{name}[{', '.join(lead)}]{rest}") from None
+            found = re.match(r"(\w+)\[([\d, ]+)\]", str(error))
+            at = found[2].split(", ") if found else []
+            if not found or len(at) < next(a.ndim for a in arguments if isinstance(a, Tensor)):
+                raise
+            at.insert(arguments[-1], at.pop())
+            raise api.LabelError(f"{found[1]}[{', '.join(at)}]{str(error)[found.end():]}") from None
 
     return at_dim
 
@@ -126,8 +130,11 @@ _sparse = Loss("sparse_cross_entropy(Tensor input, Tensor indices, Tensor probs,
 
 @_placed
 def _log_prob(input: Tensor, ids: Tensor, temperature: float, softcap: float | None, dim: int) -> Tensor:
-    found = api_score.target_log_prob(array_of(input), _last(ids, dim), temperature=temperature, softcap=softcap, axis=dim)
-    return torch.from_numpy(found).to(wide(input)).movedim(-1, dim).contiguous()
+    one_a_row = ids.ndim < input.ndim
+    found = api_score.target_log_prob(array_of(input), array_of(ids) if one_a_row else _last(ids, dim),
+                                      temperature=temperature, softcap=softcap, axis=dim)
+    log_p = scalars_of(found, wide(input))
+    return log_p if one_a_row else log_p.movedim(-1, dim).contiguous()
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -139,6 +146,8 @@ def _backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
     """That of sparse_cross_entropy with minus the upstream gradient for shares."""
     input, ids = ctx.saved_tensors
     temperature, softcap, dim = ctx.options
+    if ids.ndim < input.ndim:
+        ids, upstream = ids.unsqueeze(dim), upstream.unsqueeze(dim)
     one = upstream.new_ones(())
     dinput = _sparse.gradient(one, input, ids, -upstream, None, "sum", -100, 0.0, 0.0, softcap, temperature, dim)
     return dinput, None, None, None, None

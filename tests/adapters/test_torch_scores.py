@@ -141,7 +141,7 @@ def test_torchs_generators_govern_samples():
                          ids=str)
 def test_samples_follow_the_probabilities(options, dtype):
     stats = pytest.importorskip("scipy.stats")
-    n = 100_000
+    n = 40_000
     x = logits((50,), dtype).detach()
     p = torch.softmax(x.double() / options.get("temperature", 1.0), 0)
     order = p.argsort(descending=True)[:options.get("top_k", 50)]
@@ -346,6 +346,7 @@ def operators():
         "entropy": (OPS.entropy_with_logits.default, (*entropy, f32, True)),
         "entropy gradient": (OPS.entropy_with_logits_backward.default, (one, *entropy)),
         "log_prob": (OPS.target_log_prob.default, log),
+        "log_prob, one a row": (OPS.target_log_prob.default, (x, y.clamp(0), 1.0, None, 1)),
         "score": (OPS.score.default, (detached, y, 0, -100, 1.0, None, 1)),
         "score, top": (OPS.score.default, (detached, y, 2, -100, 0.7, 3.0, 1)),
         "topk": (OPS.topk.default, (detached, 2, 1.0, None, 1)),
@@ -374,7 +375,7 @@ def together(x, t, y, indices, probs):
     return loss, (*seen, *fst.topk(x, 3), fst.sample(x, top_k=1))
 
 
-@pytest.mark.parametrize(("compiler", "dynamic"), [("aot_eager", False), ("aot_eager", True), ("inductor", True)])
+@pytest.mark.parametrize(("compiler", "dynamic"), [("aot_eager", False), ("inductor", True)])
 def test_compiled_whole(compiler, dynamic):
     torch._dynamo.reset()
     x, t = logits((6, 9), torch.float32), logits((6, 9), torch.float32, 1)
@@ -442,10 +443,11 @@ def test_transforms():
     (ValueError, r"^top_p is 0.0, outside \(0, 1\]", lambda x, y: fst.sample(x, top_p=0.0)),
     (ValueError, "^temperature is 0", lambda x, y: fst.sample(x, temperature=0.0)),
     (ValueError, r"^ids has shape \(4,\), but must have \(5, k\) for input", lambda x, y: fst.target_log_prob(x, y[:4])),
-    (fs.LabelError, r"^ids\[1, 0\] is 7, outside", lambda x, y: fst.target_log_prob(x, torch.tensor([0, 7, 0, 0, 0]))),
+    (fs.LabelError, r"^ids\[1\] is 7, outside", lambda x, y: fst.target_log_prob(x, torch.tensor([0, 7, 0, 0, 0]))),
     (fs.LabelError, r"^ids\[1, 2, 3\] is -1, outside", lambda x, y: fst.target_log_prob(
         x.expand(2, 5, 7), torch.zeros(2, 3, 7, dtype=torch.int64).index_put_(
             (torch.tensor(1), torch.tensor(2), torch.tensor(3)), torch.tensor(-1)), dim=1)),
+    (fs.LabelError, "^ids is 7, outside", lambda x, y: fst.target_log_prob(x[0], torch.tensor(7))),
     (ValueError, r"^indices has shape \(5,\), but must have \(5, k\)",
      lambda x, y: fst.sparse_cross_entropy(x, y, y.float())),
     (ValueError, r"^probs has shape \(5, 2\), but must have that of indices, \(5, 1\)",
@@ -453,6 +455,9 @@ def test_transforms():
     (TypeError, "^probs has dtype torch.int64", lambda x, y: fst.sparse_cross_entropy(x, y[:, None], y[:, None])),
     (fs.LabelError, r"^indices\[0, 0\] is 9, outside \[0, 7\) and not ignore_index=-100",
      lambda x, y: fst.sparse_cross_entropy(x, (y + 9 - y[0])[:, None], torch.ones(5, 1))),
+    (fs.LabelError, r"^indices\[1, 2, 3\] is 5, outside \[0, 5\)", lambda x, y: fst.sparse_cross_entropy(
+        x.expand(2, 5, 7), torch.tensor([0, 0, 5])[:, None].expand(2, 3, 7).clone().index_fill_(0, torch.tensor(0), 0)
+        .index_fill_(2, torch.tensor([0, 1, 2]), 0), torch.ones(2, 3, 7))),
     (ValueError, "^weight requires grad", lambda x, y: fst.sparse_cross_entropy(
         x, y[:, None], torch.ones(5, 1), torch.ones(7, requires_grad=True))),
     (ValueError, r"^weight has shape \(6,\)", lambda x, y: fst.sparse_cross_entropy(
