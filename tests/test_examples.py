@@ -135,3 +135,11 @@ def test_notebook_runs(monkeypatch):
     assert "loss 0.446287, gradient [ 0.12 -0.36  0.24]" in text
     assert re.search(r"entropy 0\.0000, KL 0\.446287, cross-entropy 0\.446287", text)
     assert sum("image/png" in o.get("data", {}) for o in outputs) == 5
+
+
+def test_torch_language_model(capsys):
+    pytest.importorskip("torch")
+    module = example("torch_language_model")
+    loss = re.search(r"loss (\S+) -> (\S+) nats\nsat on \.\.\. the ", printed(module, capsys))
+    assert float(loss[1]) > 2.5
+    assert float(loss[2]) < 0.5
