@@ -25,17 +25,19 @@ exclude_patterns += [f"reference/{door}.md" for door, framework in DOORS.items()
 
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
+highlight_language = "text"  # of blocks that say nothing: formulas
 smartquotes = False  # quotation marks are values here: "mean"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the text has shapes and dtypes, which types do not know
-maximum_signature_line_length = 90
 python_display_short_literal_types = True
 numpydoc_show_class_members = False
 
 html_theme = "furo"
 html_title = f"fastsoftmax {release}"
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 
 
 def as_the_site_has_it(app, docname, source):

@@ -13,6 +13,9 @@ import inspect
 import re
 import sys
 
+from docutils import nodes
+from sphinx import addnodes
+
 NAMES = r"[A-Za-z_]\w*(?:, [A-Za-z_]\w*)*"
 ENTRY = re.compile(rf"({NAMES})(\s{{2,}})(?=\S)")
 BESIDE = re.compile(rf"\s{{2,}}({NAMES})(\s+)(?=\S)")  # a second entry further right in the same line
@@ -21,19 +24,18 @@ WORD = re.compile(r"(``?[^`]+``?)|(?<![\w.])((?:fastsoftmax\.)?[A-Za-z]\w*)|([*_
 
 
 def entries_of(line):
-    """[(names, the column that their text begins at, text)] of a line of an argument block; [] of any other line."""
+    """[[names, text, column of the names]] of a line of an argument block; [] of any other line."""
     first = ENTRY.match(line)
     if not first:
         return []
-    at = first.end()
-    second = BESIDE.search(line, at)
+    second = BESIDE.search(line, first.end())
     if not second:
-        return [(first[1], at, line[at:])]
-    return [(first[1], at, line[at:second.start()]), (second[1], second.end(), line[second.end():])]
+        return [[first[1], line[first.end():], 0]]
+    return [[first[1], line[first.end():second.start()], 0], [second[1], line[second.end():], second.start(1)]]
 
 
 def blocks_of(text):
-    """[(kind, content)]: "prose" and its text, "literal" and its lines, "entries" and [[names, column, text]]."""
+    """[(kind, content)]: "prose" and its text, "literal" and its lines, "entries" and [[names, text, column]]."""
     blocks = []
     for paragraph in re.split(r"\n\s*\n", text.strip("\n")):
         lines = paragraph.split("\n")
@@ -46,13 +48,12 @@ def blocks_of(text):
             if found:
                 if kind != "entries":
                     blocks.append(("entries", []))
-                blocks[-1][1].extend(map(list, found))
-                kind = "entries"
+                blocks[-1][1].extend(found)
+                kind, last = "entries", found
             elif kind == "entries" and line.startswith("  "):
                 indent = len(line) - len(line.lstrip())
-                entries = blocks[-1][1]
-                below = next((e for e in reversed(entries[-2:]) if e[1] <= indent), entries[-1])
-                below[2] += " " + line.strip()
+                below = next(entry for entry in reversed(last) if entry[2] <= indent)
+                below[1] += (" " if below is last[-1] else "; ") + line.strip()
             elif kind == "prose":
                 blocks[-1] = ("prose", blocks[-1][1] + " " + line.strip())
             else:
@@ -86,32 +87,35 @@ def rendered(text, link=lambda word: None, parameters=()):
         elif kind == "prose":
             lines.append(marked_up(content, link))
         else:
-            ours = any(name in parameters for names, _, _ in content for name in names.split(", "))
+            ours = any(name in parameters for names, *_ in content for name in names.split(", "))
             lines += [":Parameters:" if ours else ":Attributes:", ""]
-            for names, _, description in content:
-                lines += [f"    **{marked_up(names, lambda word: None)}**", f"        {marked_up(description.strip(), link)}", ""]
+            for names, description, _ in content:
+                lines += [f"    **{marked_up(names, lambda word: None)}**", f"        {marked_up(description, link)}", ""]
         lines.append("")
     return lines
 
 
 def linker(thing, name):
     """link(word) -> the full name of the public object that the word names in the docstring of `thing`, or None."""
-    module = sys.modules.get(name.rpartition(".")[0]) or sys.modules["fastsoftmax"]
-    while module.__name__.count(".") > 1:
-        module = sys.modules[module.__name__.rpartition(".")[0]]
+    door = name.split(".")[1]
     known = parameters_of(thing)
 
     def link(word):
-        short = word.removeprefix("fastsoftmax.")
-        is_a_name = "_" in short.strip("_") or re.match("[A-Z][a-z]+[A-Z]", short)  # words like "softmax" are in formulas
-        if not is_a_name or short in known or name.endswith("." + short):
+        is_a_name = "_" in word.strip("_") or re.search("[a-z][A-Z]", word)  # words like "softmax" are in formulas
+        if not is_a_name or word in known or name.endswith("." + word):
             return None
-        for place in (sys.modules["fastsoftmax"],) if short != word else (module, sys.modules["fastsoftmax"]):
-            if callable(getattr(place, short, None)):
-                return f"{place.__name__}.{short}"
-        return None
+        return public(word, door)
 
     return link
+
+
+def public(word, door=""):
+    """The full name of what is called `word` in fastsoftmax.door, where there is such a module, or in fastsoftmax."""
+    short = word.removeprefix("fastsoftmax.").removeprefix("fs.")
+    for module in (f"fastsoftmax.{door}",) * (short == word) + ("fastsoftmax",):
+        if callable(getattr(sys.modules.get(module), short, None)):
+            return f"{module}.{short}"
+    return None
 
 
 def parameters_of(thing):
@@ -124,11 +128,23 @@ def parameters_of(thing):
 
 def process(app, what, name, thing, options, lines):
     """In place, before numpydoc: autodoc's event."""
-    text = "\n".join(lines)
+    text = re.sub(r"\A\[\d\] ", "", "\n".join(lines))  # a module's floor
     if not SECTION.search(text):
         lines[:] = rendered(text, linker(thing, name), parameters_of(thing))
 
 
+def link_code(app, doctree):
+    """In pages, `names` of public functions and classes become links: Sphinx's event."""
+    door = app.env.docname.rpartition("/")[2]
+    for code in list(doctree.findall(nodes.literal)):
+        target = public(code.astext(), door)
+        if target and not code.parent.get("refuri") and not isinstance(code.parent, (nodes.reference, addnodes.pending_xref)):
+            link = addnodes.pending_xref("", refdomain="py", reftype="obj", reftarget=target, refdoc=app.env.docname)
+            code.replace_self(link)
+            link += code
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", process, priority=400)
+    app.connect("doctree-read", link_code)
     return {"parallel_read_safe": True}
