@@ -138,7 +138,7 @@ def link_code(app, doctree):
     door = app.env.docname.rpartition("/")[2]
     for code in list(doctree.findall(nodes.literal)):
         target = public(code.astext(), door)
-        if target and not code.parent.get("refuri") and not isinstance(code.parent, (nodes.reference, addnodes.pending_xref)):
+        if target and not isinstance(code.parent, (nodes.reference, addnodes.pending_xref)):
             link = addnodes.pending_xref("", refdomain="py", reftype="obj", reftarget=target, refdoc=app.env.docname)
             code.replace_self(link)
             link += code
