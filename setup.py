@@ -56,7 +56,7 @@ def extension(module, flags):
     )
 
 
-extensions = [extension("cython_api", []), extension("backends._cpu", [])]
+extensions = [extension("cython_api", []), extension("backends._cpu", []), extension("backends._xla", [])]
 extensions += [extension(f"backends._kernels_{level}", flags) for level, flags in levels().items()]
 setup(ext_modules=cythonize(extensions, include_path=["src_cython", "."], compiler_directives={"language_level": "3"}),
       cmdclass={"build_ext": BuildWhatCompiles})

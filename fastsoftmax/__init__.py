@@ -1,5 +1,6 @@
 """fastsoftmax: softmax, cross-entropy and gradients over 100,000 classes and more, at the speed of memory."""
 
+from . import metrics as metrics
 from .api import CrossEntropyGrad as CrossEntropyGrad
 from .api import LabelError as LabelError
 from .api import cross_entropy as cross_entropy
@@ -21,6 +22,7 @@ from .api import softmax_grad as softmax_grad
 from .api import use_backend as use_backend
 from .api import use_num_threads as use_num_threads
 from .api import warmup as warmup
+from .api_linear import GradBound as GradBound
 from .api_linear import LinearCrossEntropyGrad as LinearCrossEntropyGrad
 from .api_linear import LinearCrossEntropyStep as LinearCrossEntropyStep
 from .api_linear import linear_cross_entropy as linear_cross_entropy
@@ -37,6 +39,11 @@ from .api_score import sample as sample
 from .api_score import score as score
 from .api_score import target_log_prob as target_log_prob
 from .api_score import topk as topk
+from .api_states import RowState as RowState
+from .api_states import merge_states as merge_states
+from .api_states import rank_counts as rank_counts
+from .api_states import row_state as row_state
+from .api_states import shard_cross_entropy_grad as shard_cross_entropy_grad
 from .api_targets import cross_entropy_hvp as cross_entropy_hvp
 from .api_targets import cross_entropy_jvp as cross_entropy_jvp
 from .api_targets import entropy_with_logits as entropy_with_logits
@@ -46,6 +53,10 @@ from .api_targets import kl_divergence_with_logits as kl_divergence_with_logits
 from .api_targets import kl_divergence_with_logits_and_grad as kl_divergence_with_logits_and_grad
 from .api_targets import sparse_cross_entropy as sparse_cross_entropy
 from .api_targets import sparse_cross_entropy_and_grad as sparse_cross_entropy_and_grad
+from .compact import CompactGrad as CompactGrad
+from .compact import cross_entropy_compact_grad as cross_entropy_compact_grad
+from .metrics import Metrics as Metrics
+from .metrics import MetricValues as MetricValues
 from .vocabulary import Vocabulary as Vocabulary
 from .vocabulary import from_one_hot as from_one_hot
 from .vocabulary import one_hot as one_hot

@@ -29,6 +29,7 @@ class Scores(NamedTuple):
     losses         -log softmax(logits)[labels]             log_probs    minus these
     lse            log-sum-exp                              entropy      -sum p*log p of the prediction, in nats
     ranks          1 where the label is the first class     argmax       the first class
+    confidence     the probability of argmax
     top_ids, top_log_probs   (..., top_k) the first classes and their log-probabilities; None without top_k
     """
 
@@ -38,6 +39,7 @@ class Scores(NamedTuple):
     ranks: Rows[np.int64]
     argmax: Rows[np.int64]
     entropy: Rows[np.float64]
+    confidence: Rows[np.float64]
     top_ids: NDArray[np.int64] | None
     top_log_probs: NDArray[np.float64] | None
 
@@ -74,7 +76,8 @@ def scores(problem: Problem, looked: look.Looked, k: int) -> Scores:
     if k:
         top = looked.ids.reshape(*lead, k), look.log_probs(problem, stats, looked.values).reshape(*lead, k)
     return Scores(per_row(losses), per_row(stats[:, 3].copy()), per_row(0 - losses), per_row(stats[:, 6].astype(np.int64)),
-                  per_row(stats[:, 7].astype(np.int64)), per_row(look.entropies(stats)), *(top or (None, None)))
+                  per_row(stats[:, 7].astype(np.int64)), per_row(look.entropies(stats)), per_row(look.confidences(stats)),
+                  *(top or (None, None)))
 
 
 @any_array

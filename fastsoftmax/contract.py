@@ -4,6 +4,8 @@ A backend is a module with
 
     bind(job)  -> run(row0, row1, block0, block1, phase) -> first bad row, or -1; run.each(slices, n_threads), which may be
                   absent, does as much for many such slices on threads of its own
+    write_exps(job, tops)  -> run for the phase WRITE of a cross_entropy_rows job whose rows are known: out[i, k] =
+                  grad_scale*scale*dlosses[i]*(1 - (z/cap)^2)*exp(z - z(tops[i])), and 0 where labels[i] is ignore_index
     scan_labels(labels, n_classes, ignore_index, class_weight, sample_weight) -> (bad_row, total_weight)
     LOGITS_PER_THREAD  how many are worth another thread
     SPLITS_CLASSES   whether phases other than ALL are understood
@@ -181,6 +183,14 @@ class Layer(NamedTuple):
             dclassifier[k] += sum over i of dlogits[i, k]*features[i];  dbias[k] += sum over i of dlogits[i, k];
             either may be None; as many classes as they have, in any dtype of the table and any strides, dbias in dtype.real
 
+        class_norms() -> (n_classes,) dtype.real, the Euclidean norms of the classifier's rows
+        filtered(dlogits, n_rows, class0, class1, limits, row_norms, class_norms, most) -> an object with dfeatures and
+            dclassifier as above for this block, in which dlogits[i, k] below limits[i] in magnitude may count as 0; they do
+            where at most a share of `most` is left of FILTERED classes. It may keep what is left in the block's memory.
+            dropped (n_rows, 2) float64: the sums over dropped k of |dlogits[i, k]| and |dlogits[i, k]|*class_norms[k]
+            by_class (class1 - class0,): the sum over dropped i of |dlogits[i, k]|*row_norms[i];  n_kept: what is left.
+            A block whose dlogits are all left gives the bits of the products themselves, and dbias is theirs in any case
+
     `first`: written, not added to. Blocks are of dtype.real, aligned to a cache line, and larger than what is in them: rows
     up to whole TILE_ROWS, columns up to whole PANEL_BYTES; of features these are zeros, of the others anything. Sums run in
     an order fixed by the shape.
@@ -197,6 +207,7 @@ PANEL_BYTES = 256  # columns, likewise
 CLASSES_DEEP = 128  # terms of a sum over classes that are added up at a time
 PANELS_WIDE = 4  # panels of these that are copied together
 CLASSES_WIDE = 48  # whose gradients are computed at a time
+FILTERED = 1024  # classes that are filtered at a time, or not
 
 
 def n_blocks(n_classes):

@@ -95,6 +95,11 @@ def entropies(stats):
     return np.log1p(rest) + down / (1 + rest)
 
 
+def confidences(stats):
+    """The probability of the first class, NaN where a row has no softmax, 0 where it is ignored."""
+    return np.where(stats[:, 7] < 0, 0.0, 1 / (1 + stats[:, 1]))
+
+
 def draw(problem, looked, words, top_p):
     """One class of the first k of each row, ids (n_rows, k) in order, by their softmax, or by as few of them as have top_p
     of its mass."""

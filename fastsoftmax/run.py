@@ -73,7 +73,7 @@ def _views(arrays, row, n_rows, tiles):
 def execute(problem):
     """Allocate the outputs, then fill them."""
     row, n_rows = problem.dtype, math.prod(problem.lead)
-    out, out_shown = _outputs(problem)
+    out, out_shown = outputs(problem)
     losses = np.empty(n_rows) if problem.kernel in TAKES_LOSSES else None
     lse = np.empty(n_rows) if problem.kernel in TAKES_LSE else None
     arrays = [problem.first, problem.second, out]
@@ -118,7 +118,7 @@ def fill_phase(problem, phase, logits, class0, class1, n_classes, labels, sample
     return threads.each(backend.bind(job), slices, n_threads)
 
 
-def _outputs(problem):
+def outputs(problem):
     """(class axis last, as the user sees it) of the array to write, or (None, None)."""
     if not problem.wants_out:
         return None, None

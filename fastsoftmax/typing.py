@@ -60,6 +60,19 @@ class ForeignGrad(_ForeignFields[ForeignT_co], Protocol):
     def dlogits(self) -> ForeignT_co: ...
 
 
+class ForeignGradBound(Protocol[ForeignT_co]):
+    """GradBound with an array of another library."""
+
+    @property
+    def dfeatures(self) -> float | None: ...
+    @property
+    def dclassifier(self) -> float | None: ...
+    @property
+    def dropped(self) -> ForeignT_co: ...
+    @property
+    def kept(self) -> float: ...
+
+
 class ForeignLinearGrad(_ForeignFields[ForeignT_co], Protocol):
     """LinearCrossEntropyGrad with arrays of another library."""
 
@@ -69,6 +82,8 @@ class ForeignLinearGrad(_ForeignFields[ForeignT_co], Protocol):
     def dclassifier(self) -> ForeignT_co | None: ...
     @property
     def dbias(self) -> ForeignT_co | None: ...
+    @property
+    def bound(self) -> ForeignGradBound[ForeignT_co] | None: ...
 
 
 class ForeignLinearStep(_ForeignFields[ForeignT_co], Protocol):
@@ -76,6 +91,8 @@ class ForeignLinearStep(_ForeignFields[ForeignT_co], Protocol):
 
     @property
     def dfeatures(self) -> ForeignT_co: ...
+    @property
+    def bound(self) -> ForeignGradBound[ForeignT_co] | None: ...
 
 
 class ForeignTopK(Protocol[ForeignT_co]):
@@ -144,7 +161,7 @@ class GradOptions(Options, _Grad, total=False):
 
 
 class LinearStepOptions(TypedDict, total=False):
-    """What linear_cross_entropy_step takes beside `reduction`, `optimizer`, `bias`, `dlosses` and `wrt`."""
+    """What linear_cross_entropy_step takes beside `reduction`, `optimizer`, `bias`, `dlosses`, `wrt` and `grad_filter`."""
 
     class_weight: ArrayLike | None
     sample_weight: ArrayLike | None
@@ -172,6 +189,7 @@ class LinearWantedOptions(LinearOptions, total=False):
     dlosses: ArrayLike | None
     accumulate: bool
     grad_dtype: DTypeLike | None
+    grad_filter: Number | None
 
 
 class LinearGradOptions(LinearWantedOptions, total=False):

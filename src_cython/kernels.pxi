@@ -4,7 +4,7 @@
 cimport cython
 cimport numpy as cnp
 from libc.math cimport INFINITY, NAN, exp, exp2, fma, isnan, log1p, tanh
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memset
 
 include "lanes.pxi"

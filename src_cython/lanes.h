@@ -54,15 +54,18 @@ typedef struct {
 
 /* what is looked for in a block, and where it goes; what was seen beside it */
 typedef struct {
-    double threshold;                  /* only logits above it, or NaN, are candidates */
-    Py_ssize_t base, n;                /* the class a block begins with; how many candidates there are */
+    double threshold;                  /* only logits above it, or NaN, are candidates; inf where none can be */
+    Py_ssize_t base, n, k;             /* the class a block begins with; how many candidates there are, and are wanted */
     fs_candidate *found;
 } fs_find;
 typedef struct {
     double m, s, d;                    /* maximum, sum exp(z - z_m), and of that times z_m - z */
     Py_ssize_t above;
+    uint32_t runs;                     /* those that hold candidates: at most 32, of 64 vectors of 2 */
 } fs_seen;
 #define TOP_GROUPS 128
+#define FEW 32                         /* candidates that are kept in order */
+#define RUN 64                         /* vectors */
 
 typedef struct {
     Py_ssize_t itemsize, weight_itemsize;
@@ -73,7 +76,7 @@ typedef struct {
     double (*exp_sum)(const void *, Py_ssize_t, const fs_map *);
     double (*sum_without_max)(const void *, Py_ssize_t, const fs_map *);
     int (*max_exp_sum)(const void *, Py_ssize_t, double, const fs_late *, double *, double *);
-    void (*target_sums)(const fs_block *, const fs_map *, double *, double *);
+    void (*target_sums)(const fs_block *, const fs_map *, int, double *, double *);
     double (*short_rest)(const void *, Py_ssize_t, double, double, void *);
     void (*short_write)(const void *, Py_ssize_t, double, void *, int);
     void (*write_probs)(const fs_block *, const fs_map *, double);
@@ -93,8 +96,8 @@ typedef struct {
     double (*sum_of_others)(void *, Py_ssize_t);
     void (*multiply)(const void *, void *, Py_ssize_t, double, double, int);
     void (*write_exps)(const fs_block *, const fs_map *, double);
-    int (*look)(const void *, Py_ssize_t, const fs_map *, double, int, fs_seen *);
-    void (*search)(const void *, Py_ssize_t, fs_find *);
+    int (*look)(const void *, Py_ssize_t, const fs_map *, double, int, double, fs_seen *);
+    void (*search)(const void *, Py_ssize_t, uint32_t, fs_find *);
     double (*below)(double);
     Py_ssize_t (*find)(const void *, Py_ssize_t, double);
     Py_ssize_t (*count_above)(const void *, Py_ssize_t, double);
@@ -103,7 +106,6 @@ typedef struct {
     Py_ssize_t (*pick)(const void *, Py_ssize_t, const fs_map *, double, double, double, Py_ssize_t);
     void (*centered_sums)(const fs_block *, const fs_map *, double *, double *);
     void (*write_centered)(const fs_block *, const fs_map *, double, double);
-    double (*target_logs)(const fs_block *);
 } fs_lanes;
 
 #define AHEAD_BYTES 8192               /* fetched while a block is read: loss of 512 x 100,000 float64 15.7 -> 13.4 ms */

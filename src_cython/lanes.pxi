@@ -28,11 +28,12 @@ cdef extern from "lanes.h":
         int64_t id
     ctypedef struct Find "fs_find":
         double threshold
-        Py_ssize_t base, n
+        Py_ssize_t base, n, k
         Candidate *found
     ctypedef struct Seen "fs_seen":
         double m, s, d
         Py_ssize_t above
+        uint32_t runs
     ctypedef struct Lanes "fs_lanes":
         Py_ssize_t itemsize, weight_itemsize
         double (*get)(const void *, Py_ssize_t) noexcept nogil
@@ -42,7 +43,7 @@ cdef extern from "lanes.h":
         double (*exp_sum)(const void *, Py_ssize_t, const Map *) noexcept nogil
         double (*sum_without_max)(const void *, Py_ssize_t, const Map *) noexcept nogil
         int (*max_exp_sum)(const void *, Py_ssize_t, double, const Late *, double *, double *) noexcept nogil
-        void (*target_sums)(const Block *, const Map *, double *, double *) noexcept nogil
+        void (*target_sums)(const Block *, const Map *, int, double *, double *) noexcept nogil
         double (*short_rest)(const void *, Py_ssize_t, double, double, void *) noexcept nogil
         void (*short_write)(const void *, Py_ssize_t, double, void *, int) noexcept nogil
         void (*write_probs)(const Block *, const Map *, double) noexcept nogil
@@ -62,8 +63,8 @@ cdef extern from "lanes.h":
         double (*sum_of_others)(void *, Py_ssize_t) noexcept nogil
         void (*multiply)(const void *, void *, Py_ssize_t, double, double, int) noexcept nogil
         void (*write_exps)(const Block *, const Map *, double) noexcept nogil
-        int (*look)(const void *, Py_ssize_t, const Map *, double, int, Seen *) noexcept nogil
-        void (*search)(const void *, Py_ssize_t, Find *) noexcept nogil
+        int (*look)(const void *, Py_ssize_t, const Map *, double, int, double, Seen *) noexcept nogil
+        void (*search)(const void *, Py_ssize_t, uint32_t, Find *) noexcept nogil
         double (*below)(double) noexcept nogil
         Py_ssize_t (*find)(const void *, Py_ssize_t, double) noexcept nogil
         Py_ssize_t (*count_above)(const void *, Py_ssize_t, double) noexcept nogil
@@ -72,8 +73,7 @@ cdef extern from "lanes.h":
         Py_ssize_t (*pick)(const void *, Py_ssize_t, const Map *, double, double, double, Py_ssize_t) noexcept nogil
         void (*centered_sums)(const Block *, const Map *, double *, double *) noexcept nogil
         void (*write_centered)(const Block *, const Map *, double, double) noexcept nogil
-        double (*target_logs)(const Block *) noexcept nogil
     void fence() noexcept nogil
     enum: BLOCK "BLOCK_SIZE"
-    enum: TOP_GROUPS, OF_PROBS, OF_LOGS, OF_SECOND, OF_LOGITS
+    enum: TOP_GROUPS, FEW, OF_PROBS, OF_LOGS, OF_SECOND, OF_LOGITS
     const Lanes *fs_table[4]

@@ -49,7 +49,7 @@ cdef Py_ssize_t look_row(const Look *look, Py_ssize_t i, void *room) noexcept no
     if is_wrong(task, y):
         return i
     x_y = logit(task, i, y) if counts else NAN
-    find.found, find.n = <Candidate *>room, 0
+    find.found, find.n, find.k = <Candidate *>room, 0, look.k
     find.threshold = first_threshold(task, i, look.k, find.found)
     for b in range(task.n_blocks):
         beyond = x_y if b * BLOCK > y else task.lanes.below(x_y)
@@ -71,8 +71,8 @@ cdef double seen_again(const Task *task, Py_ssize_t i, State *state, double down
     cdef Py_ssize_t n = block_size(task, state.best)
     cdef const char *x = first_at(task, i, state.best)
     single_out(task, i, state)
-    see(task, x, n, task.lanes.block_max(x, min(n, GUESSED) if task.cap == 0 else n), 0, False, &guessed)
-    see(task, x, n, state.m, 0, False, &known)
+    see(task, x, n, task.lanes.block_max(x, min(n, GUESSED) if task.cap == 0 else n), 0, False, INFINITY, &guessed)
+    see(task, x, n, state.m, 0, False, INFINITY, &known)
     return max(0.0, down - guessed.d + known.d)
 
 
@@ -83,15 +83,16 @@ cdef double see_block(const Look *look, Py_ssize_t i, Py_ssize_t b, double beyon
     cdef Py_ssize_t n = block_size(task, b)
     cdef const char *x = first_at(task, i, b)
     cdef Seen seen
-    see(task, x, n, task.lanes.block_max(x, min(n, GUESSED) if task.cap == 0 else n), beyond, counts, &seen)
+    see(task, x, n, task.lanes.block_max(x, min(n, GUESSED) if task.cap == 0 else n), beyond, counts, find.threshold, &seen)
     block.m, block.s, block.best = seen.m, seen.s, b
     block.other = block.t = block.d = block.alone = 0
     above[0] += seen.above if counts else 0
     if block.m == INFINITY and task.cap == 0:
         block.s = NAN if task.lanes.any_nan(x, n) else INFINITY
-    if look.k and not seen.m <= find.threshold or isnan(block.s):
+    if look.k and seen.runs and find.threshold != INFINITY:
         find.base = b * BLOCK
-        keep_largest(task, x, n, find, look.k)
+        task.lanes.search(x, n, seen.runs, find)
+        keep_largest(find)
     if b == 0:
         state[0] = block[0]
         return seen.d
@@ -101,12 +102,12 @@ cdef double see_block(const Look *look, Py_ssize_t i, Py_ssize_t b, double beyon
 
 
 cdef inline void see(const Task *task, const char *x, Py_ssize_t n, double guess, double beyond, bint counts,
-                     Seen *seen) noexcept nogil:
+                     double threshold, Seen *seen) noexcept nogil:
     """lanes.look with a guess of the maximum, or with the maximum."""
     cdef Map map = map_of(task, reference(task, guess))
-    if is_endless(task, guess) or not task.lanes.look(x, n, &map, beyond, counts, seen):
+    if is_endless(task, guess) or not task.lanes.look(x, n, &map, beyond, counts, threshold, seen):
         map = map_of(task, reference(task, task.lanes.block_max(x, n)))
-        task.lanes.look(x, n, &map, beyond, counts, seen)
+        task.lanes.look(x, n, &map, beyond, counts, threshold, seen)
 
 
 cdef inline double folded_down(const Task *task, const State *a, const State *b, double down_a,
@@ -145,16 +146,13 @@ cdef double first_threshold(const Task *task, Py_ssize_t i, Py_ssize_t k, Candid
     return -INFINITY if least == -INFINITY else task.lanes.below(least)
 
 
-cdef inline void keep_largest(const Task *task, const char *x, Py_ssize_t n, Find *find, Py_ssize_t k) noexcept nogil:
-    """Add what may be among the first k. Once these are NaN, nothing comes before them: the threshold is inf."""
+cdef inline void keep_largest(Find *find) noexcept nogil:
+    """Drop what cannot be among the first k. Once these are NaN, nothing comes before them: the threshold is inf."""
     cdef Candidate last
-    if k == 0 or find.threshold == INFINITY:
-        return
-    task.lanes.search(x, n, find)
-    if find.n >= 2 * k:
-        select_candidates(find.found, find.n, k)
-        find.n = k
-        last = last_candidate(find.found, k)
+    if find.k > FEW and find.n >= 2 * find.k:
+        select_candidates(find.found, find.n, find.k)
+        find.n = find.k
+        last = last_candidate(find.found, find.k)
         find.threshold = INFINITY if isnan(last.value) else last.value
 
 
@@ -166,7 +164,8 @@ cdef void put_largest(const Look *look, Py_ssize_t i, Find *find) noexcept nogil
         select_candidates(find.found, find.n, k)
         find.n = k
     n = find.n
-    sort_candidates(find.found, n)
+    if k > FEW:
+        sort_candidates(find.found, n)
     for j in range(n):
         ids[j], values[j] = find.found[j].id, find.found[j].value
     j = 0

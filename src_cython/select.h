@@ -60,6 +60,15 @@ static void sort_candidates(fs_candidate *c, Py_ssize_t n) {
     }
 }
 
+/* One more candidate for the first k, which are in order; how many there are then. Few and far between: by insertion. */
+static inline Py_ssize_t insert_candidate(fs_candidate *c, Py_ssize_t n, Py_ssize_t k, fs_candidate one) {
+    if (n == k && !comes_before(one, c[k - 1])) return n;
+    Py_ssize_t j = n == k ? k - 1 : n;
+    for (; j > 0 && comes_before(one, c[j - 1]); j--) c[j] = c[j - 1];
+    c[j] = one;
+    return n < k ? n + 1 : n;
+}
+
 /* the last to come of k > 0 candidates */
 static fs_candidate last_candidate(const fs_candidate *c, Py_ssize_t k) {
     fs_candidate last = c[0];

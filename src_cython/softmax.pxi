@@ -21,9 +21,7 @@ cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, const Late 
     if task.has_targets:
         block, map = block_at(task, i, b), map_of(task, reference(task, state.m))
         block.smooth = task.smooth / task.unit
-        task.lanes.target_sums(&block, &map, &state.t, &state.d)
-        if task.minus_entropy:
-            state.d += task.lanes.target_logs(&block)
+        task.lanes.target_sums(&block, &map, task.minus_entropy, &state.t, &state.d)
     return state
 
 

@@ -74,6 +74,19 @@ INLINE vf add_above_f(vf s, vf e, vf x, vf b) { return s + select_f((vi)(x > b),
 INLINE vd add_above_d(vd s, vd e, vd x, vd b) { return s + select_d((vl)(x > b), e, set_d(0)); }
 #endif
 
+/* a*b, but nothing where a is 0, whatever b */
+#if VEC_BYTES == 64
+INLINE vf times_f(vf a, vf b) {
+    return (vf)_mm512_maskz_mul_ps(_mm512_cmp_ps_mask((__m512)a, _mm512_setzero_ps(), _CMP_NEQ_UQ), (__m512)a, (__m512)b);
+}
+INLINE vd times_d(vd a, vd b) {
+    return (vd)_mm512_maskz_mul_pd(_mm512_cmp_pd_mask((__m512d)a, _mm512_setzero_pd(), _CMP_NEQ_UQ), (__m512d)a, (__m512d)b);
+}
+#else
+INLINE vf times_f(vf a, vf b) { return select_f((vi)(a == 0), set_f(0), a * b); }
+INLINE vd times_d(vd a, vd b) { return select_d((vl)(a == 0), set_d(0), a * b); }
+#endif
+
 /* the larger or the smaller; b where either is NaN, as MAXPS and MINPS have it */
 #if VEC_BYTES == 64
 INLINE vf max_f(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
@@ -279,7 +292,33 @@ INLINE vd log_d(vd x) {
     return select_d((vl)(x >= 0.0), r, set_d(NAN));
 }
 
-/* log(x) for float, likewise: log g = 2*atanh(s), by its series to s^9, below 3e-9 relative */
+/* log(x) for float, likewise */
+#if VEC_BYTES == 64
+/* x = 2^e * g, 3/4 <= g < 3/2, and g = (1 + r)/c for the c next to 1/g of 17 in two registers, as log 1/c is: |r| <= 1/32,
+ * and beside 1 c is 1, so that nothing is lost there */
+static const float log_c[] __attribute__((aligned(64))) = {
+    1, 1, 1, 1, 1, 1, 1, 1, 0x1.555556p+0f, 0x1.47ae14p+0f, 0x1.3b13b2p+0f, 0x1.2f684cp+0f,
+    0x1.24924ap+0f, 0x1.1a7b96p+0f, 0x1.111112p+0f, 0x1.08421p+0f, 1,
+    0x1.e1e1e2p-1f, 0x1.c71c72p-1f, 0x1.af286cp-1f, 0x1.99999ap-1f, 0x1.861862p-1f,
+    0x1.745d18p-1f, 0x1.642c86p-1f, 0x1.555556p-1f, 1, 1, 1, 1, 1, 1, 1};
+static const float log_of_c[] __attribute__((aligned(64))) = {
+    0, 0, 0, 0, 0, 0, 0, 0, -0x1.269624p-2f, -0x1.f991c4p-3f, -0x1.a93ed8p-3f,
+    -0x1.5bf408p-3f, -0x1.1178eep-3f, -0x1.9335e4p-4f, -0x1.08599ap-4f,
+    -0x1.0415c8p-5f, 0, 0x1.f0a30ap-5f, 0x1.e27074p-4f, 0x1.5ff306p-3f,
+    0x1.c8ff7ap-3f, 0x1.1675cap-2f, 0x1.4618bap-2f, 0x1.739d7ep-2f, 0x1.9f323cp-2f,
+    0, 0, 0, 0, 0, 0, 0};
+INLINE vf log_f(vf x) {
+    __m512 e = _mm512_getexp_ps((__m512)x), g = _mm512_getmant_ps((__m512)x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_nan);
+    e = _mm512_mask_add_ps(e, _mm512_cmp_ps_mask(g, _mm512_set1_ps(1), _CMP_LT_OQ), e, _mm512_set1_ps(1));
+    __m512i at = _mm512_srli_epi32(_mm512_add_epi32((__m512i)g, _mm512_set1_epi32(1 << 18)), 19);
+    __m512 c = _mm512_permutex2var_ps(_mm512_load_ps(log_c), at, _mm512_load_ps(log_c + 16));
+    vf l = (vf)_mm512_permutex2var_ps(_mm512_load_ps(log_of_c), at, _mm512_load_ps(log_of_c + 16));
+    vf r = (vf)_mm512_fmsub_ps(g, c, _mm512_set1_ps(1));
+    vf p = fma_f(fma_f(fma_f(set_f(0.2f), r, set_f(-0.25f)), r, set_f(1.0f / 3)), r, set_f(-0.5f));
+    return fma_f((vf)e, set_f(0.693147180559945309f), l) + fma_f(r * r, p, r);
+}
+#else
+/* log g = 2*atanh(s), by its series to s^9, below 3e-9 relative */
 INLINE vf log_f(vf x) {
     vi tiny = (vi)(x < 1.17549435e-38f);
     vf y = select_f(tiny, x * 16777216.0f, x); /* 2^24 */
@@ -293,6 +332,7 @@ INLINE vf log_f(vf x) {
     r = select_f((vi)(x == INFINITY), set_f(INFINITY), r);
     return select_f((vi)(x >= 0.0f), r, set_f(NAN));
 }
+#endif
 
 /* log(1 + x) for x >= 0; the last term is what 1 + x has lost */
 INLINE vd log1p_d(vd x) {

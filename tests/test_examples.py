@@ -63,6 +63,15 @@ def test_gradient_descent_ends_where_the_gradient_is_small():
     assert np.abs(dlogits.mean(axis=0)).max() < 0.02
 
 
+def test_a_language_model_in_jax(capsys):
+    pytest.importorskip("jax")
+    module = example("jax_language_model")
+    out = printed(module, capsys)
+    first, last, again = map(float, re.findall(r"\d+\.\d{3}", out))
+    assert first > 2 and last < 0.7 and again == pytest.approx(last, abs=2e-3)
+    assert "sat on -> the 100 %" in out
+
+
 def test_kl_is_not_symmetric_never_negative_zero_only_for_equals():
     module = example("kl_divergence")
     p, q = module.P, module.Q
@@ -100,6 +109,58 @@ def test_maximum_likelihood_minimises_kl(capsys):
     assert abs(module.gaussian_kl(x.mean(), x.std(), mean, std)) < 1e-12
 
 
+def test_score_language_model(capsys):
+    module = example("score_language_model")
+    out = printed(module, capsys)
+    first, second = module.halves()
+    table, uniform = module.fit(first), np.zeros((len(module.SIGNS),) * 2, np.float32)
+    found, nothing = module.evaluate(table, second), module.evaluate(uniform, second)
+    assert found.n_rows == len(second) - 1
+    assert nothing.perplexity == pytest.approx(len(module.SIGNS), rel=1e-6)
+    assert found.perplexity < 15 < nothing.perplexity
+    pairs = zip(second[:-1], second[1:], strict=True)
+    losses = [-fs.log_softmax(table[a])[b] for a, b in pairs]
+    assert found.loss == pytest.approx(np.mean(losses), rel=1e-5)
+    assert found.bits_per_byte == pytest.approx(np.mean(losses) / math.log(2), rel=1e-5)  # every sign is one byte
+    assert f"{found.bits_per_byte:.2f} bits a byte" in out
+    odds = fs.softmax(table[module.SIGNS.encode("h")])
+    sign, p = module.guesses(table, "h")[0]
+    assert (module.SIGNS.encode(sign), p) == (np.argmax(odds), pytest.approx(odds.max(), rel=1e-6))
+    assert module.write(table, "T", 40, seed=3) == module.write(table, "T", 40, seed=3)
+
+
+def test_vocabulary_shards(capsys):
+    module = example("vocabulary_shards")
+    out = printed(module, capsys)
+    assert "ranks are the same: True  likeliest classes too: True" in out
+    logits = np.random.default_rng(1).normal(size=(30, 50))
+    labels = np.arange(30)
+    labels[3] = -100
+    scores, gradients = module.step(logits, np.where(labels == 0, 49, labels), n_workers=3)
+    want = fs.score(logits, np.where(labels == 0, 49, labels), top_k=5)
+    for one in scores:
+        for name, a, b in zip(want._fields, one, want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13, err_msg=name)
+    dense = fs.cross_entropy_and_grad(logits, np.where(labels == 0, 49, labels), reduction="sum", dlosses=1 / 30)
+    np.testing.assert_allclose(np.concatenate(gradients, axis=1), dense.dlogits, rtol=1e-11, atol=1e-16)
+    many = np.broadcast_to(np.log([1.0, 2, 3, 4]), (4000, 4))
+    drawn = module.sample(many, n_workers=2)
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert np.sum((np.bincount(drawn[0], minlength=4) - [400, 800, 1200, 1600]) ** 2 / [400, 800, 1200, 1600]) < 16
+
+
+def test_the_page_of_scores_runs():
+    page = (EXAMPLES.parent / "docs" / "scores.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 3
+    names = {}
+    for block in blocks:
+        exec(block, names)
+    dense = fs.cross_entropy_and_grad(names["logits"], names["labels"]).dlogits
+    np.testing.assert_array_equal(names["first"], dense[:4])
+    np.testing.assert_allclose(names["dclassifier"], dense.T.astype(float) @ names["features"], atol=1e-7)
+
+
 def test_array_libraries(capsys):
     out = printed(example("array_libraries"), capsys)
     assert re.search(r"^array.array +array  +in place: True$", out, re.M)
@@ -135,6 +196,17 @@ def test_notebook_runs(monkeypatch):
     assert "loss 0.446287, gradient [ 0.12 -0.36  0.24]" in text
     assert re.search(r"entropy 0\.0000, KL 0\.446287, cross-entropy 0\.446287", text)
     assert sum("image/png" in o.get("data", {}) for o in outputs) == 5
+
+
+def test_the_gradient_filter(capsys):
+    module = example("gradient_filter")
+    out = printed(module, capsys)
+    assert "the same without a filter: True" in out and "dclassifier is off by" in out
+    features, classifier, bias, labels = module.model()
+    got, without = (fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias, grad_filter=eps)
+                    for eps in (module.EPS, None))
+    assert got.bound.kept < 0.5
+    assert all(error <= bound + 1e-5 and bound < 0.1 for error, bound in module.shares(got, without))
 
 
 def test_torch_language_model(capsys):

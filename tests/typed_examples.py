@@ -40,6 +40,31 @@ def softmax_keeps_the_dtype() -> None:
         fs.softmax_grad(logits)  # type: ignore[call-overload]
 
 
+def scores_states_and_compact_gradients() -> None:
+    scores: fs.Scores = fs.score(logits, labels, top_k=2)
+    assert_type(scores.confidence, Rows[np.float64])
+    values = fs.Metrics(hits_at=(1, 3)).update(scores, sample_weight=[1, 2, 3], n_bytes=20).compute()
+    assert_type(values.perplexity, float)
+    assert_type(values.hits, dict[int, float])
+    assert_type(fs.metrics.hit_at_k(scores, np.int64(2)), float)
+    state = fs.row_state(logits[:, :2], labels).merge(fs.row_state(logits[:, 2:], labels, shard_offset=2))
+    assert_type(state, fs.RowState)
+    assert_type(fs.merge_states([fs.row_state(logits)]).topk(), fs.TopK)
+    assert_type(state.losses(), Rows[np.float64])
+    assert_type(state.scores(fs.rank_counts(logits, state)), fs.Scores)
+    assert_type(fs.shard_cross_entropy_grad(logits[:, :2], state, dlosses=0.5), Floats)
+    gradient = fs.cross_entropy_compact_grad(logits, labels, reduction="sum")
+    assert_type(gradient, fs.CompactGrad)
+    assert_type(gradient @ wide.T, NDArray[Any])
+    assert_type(gradient.T @ wide, NDArray[Any])
+    assert_type(gradient.rows(0, 2), NDArray[Any])
+    if TYPE_CHECKING:
+        fs.row_state(logits, [0.5])  # type: ignore[list-item]
+        fs.Metrics(hits_at=1)  # type: ignore[arg-type]
+        fs.merge_states(state)  # type: ignore[arg-type]
+        fs.cross_entropy_compact_grad(logits, labels, out=logits)  # type: ignore[call-arg]
+
+
 def a_reduced_loss_is_one_number() -> None:
     assert_type(fs.cross_entropy(logits, labels), np.float64)
     assert_type(fs.cross_entropy(logits, [0, 1, 2], reduction="sum", label_smoothing=0.1, softcap=30), np.float64)

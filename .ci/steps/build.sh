@@ -9,7 +9,7 @@ wait "$build" || { cat "$work/build.log"; exit 1; }
 outside=$work/outside
 mkdir "$outside"
 tar -xf "$work"/dist/*.tar.gz -C "$outside" --strip-components=1
-rm -r "$outside/fastsoftmax" "$outside/src_cython" "$outside/setup.py"
+rm -r "$outside/fastsoftmax" "$outside/setup.py"
 
 # Every bad argument and the main results, beside the given tests; the whole suite is the README's second command.
 few_tests() { (cd "$outside" && pytest "$@" tests/test_check_*.py tests/test_{cross_entropy,softmax,vocabulary}.py); }

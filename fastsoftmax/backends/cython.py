@@ -3,6 +3,9 @@
 import importlib
 import os
 
+import numpy as np
+
+from ..contract import FINALS, PARTS, n_blocks
 from . import _blas
 
 BUILDS = {4: ("x86-64-v4", "_kernels_v4"), 3: ("x86-64-v3", "_kernels_v3"), 1: ("baseline", "_kernels_baseline")}
@@ -48,6 +51,17 @@ copy_pass, fma_pass = _kernels.copy_pass, _kernels.fma_pass
 def products(layer, n_threads):
     """The products of contract.Layer; a byte-swapped classifier is left to BLAS, which gets it some classes at a time."""
     return (_kernels if layer.classifier.dtype.isnative else _blas).products(layer, n_threads)
+
+
+def write_exps(job, tops):
+    """See contract.py: the phase WRITE alone, from numbers that are known."""
+    n_rows, n_classes = job.first.shape
+    states, finals = np.empty((n_rows, n_blocks(n_classes), PARTS)), np.zeros((n_rows, FINALS))
+    states[..., 0] = tops[:, None]  # what the exps of a block are relative to
+    inert = job.labels == job.ignore_index
+    finals.view(np.int64)[:, 0] = np.where(inert, -1, np.arange(n_rows))
+    finals[:, 2], finals[:, 4], finals[:, 5] = tops, 1, job.dlosses * (job.grad_scale * job.scale)  # m, a, g
+    return bind(job._replace(states=states, finals=finals))
 
 
 def describe():

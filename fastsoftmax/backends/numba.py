@@ -7,7 +7,7 @@ try:
 except ImportError as error:
     raise ImportError('the Numba backend needs Numba: pip install "fastsoftmax[numba]"') from error
 
-from ..contract import ALL, BLOCK, FINISH, LOGITS_PER_PYTHON_THREAD, NO_IGNORE, Targets
+from ..contract import ALL, BLOCK, FINALS, FINISH, LOGITS_PER_PYTHON_THREAD, NO_IGNORE, Targets
 from . import _numba_pairs as pairs
 from . import _numba_rows as rows
 from . import _numba_states as states
@@ -110,6 +110,13 @@ def bind(job):
         return function(states.Arrays(*flats, scratch, *arrays), numbers, row0, row1, block0, block1, phase)
 
     return run
+
+
+def write_exps(job, tops):
+    """See contract.py: the phase WRITE alone, from numbers that are known."""
+    finals = np.zeros((len(tops), FINALS))
+    finals[:, 0] = job.cap * np.tanh(tops * job.scale / job.cap) if job.cap else tops  # here m has the cap on
+    return bind(job._replace(finals=finals))
 
 
 def _by_numpy(job):

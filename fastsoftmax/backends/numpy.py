@@ -116,6 +116,31 @@ class _Softmax:
         return self.e * (1 / (1 + self.rest)).astype(self.e.dtype)[:, None]
 
 
+def write_exps(job, tops):
+    """See contract.py."""
+    step = max(1, CHUNK_LOGITS // max(1, job.first.shape[1]))
+
+    def run(row0, row1, block0, block1, phase):
+        with np.errstate(all="ignore"):
+            for start in range(row0, row1, step):
+                _write_exps(job, tops, slice(start, min(start + step, row1)))
+        return -1
+
+    return run
+
+
+def _write_exps(job, tops, rows):
+    x = _real(job.first[rows], job.dtype)
+    top, factor = tops[rows, None].astype(x.dtype), (job.dlosses[rows] * (job.grad_scale * job.scale))[:, None]
+    real = x.dtype.type
+    if job.cap:
+        z, z_top = (real(job.cap) * np.tanh(a * real(job.scale) / real(job.cap)) for a in (x, top))
+        e = np.exp(z - z_top) * factor * (1 - np.tanh(x.astype(np.float64) * job.scale / job.cap) ** 2)
+    else:
+        e = np.exp((x - top) * real(job.scale)) * factor
+    _store(np.where(job.labels[rows, None] == job.ignore_index, 0, e), job.out[rows], job.dtype)
+
+
 def _lse(job, rows):
     job.lse[rows] = _Softmax(job, rows).lse
     return -1

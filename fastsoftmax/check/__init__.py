@@ -1,8 +1,15 @@
 """[3] Raw arguments -> Problem. The only place with text that a user reads as an error."""
 
+from .arrays import Array as Array
 from .arrays import array as array
 from .arrays import class_axis_last as class_axis_last
+from .arrays import out_array as out_array
 from .arrays import same_shape as same_shape
+from .compact import factor as factor
+from .compact import given_out as given_out
+from .compact import must_copy as must_copy
+from .compact import row_range as row_range
+from .compact import workspace as workspace
 from .foreign import is_no_copy as is_no_copy
 from .foreign import memory as memory
 from .linear import GRADIENTS as GRADIENTS
@@ -13,6 +20,11 @@ from .linear import linear_cross_entropy as linear_cross_entropy
 from .linear import linear_rows as linear_rows
 from .linear import linear_step as linear_step
 from .linear import workspace_error as workspace_error
+from .metrics import alike as alike
+from .metrics import counted as counted
+from .metrics import positive as positive
+from .metrics import positive_integers as positive_integers
+from .metrics import state_arrays as state_arrays
 from .numbers import backend_name as backend_name
 from .numbers import number as number
 from .numbers import one_of as one_of
@@ -35,6 +47,15 @@ from .score import put as put
 from .score import scored as scored
 from .score import share_of as share_of
 from .score import unlabelled as unlabelled
+from .states import Shard as Shard
+from .states import counts_before as counts_before
+from .states import has_every_label as has_every_label
+from .states import mergeable as mergeable
+from .states import shard as shard
+from .states import shard_grad as shard_grad
+from .states import shard_of as shard_of
+from .states import size_of as size_of
+from .states import state_list as state_list
 from .targets import direction as direction
 from .targets import divergence as divergence
 from .targets import sparse_cross_entropy as sparse_cross_entropy
