@@ -243,6 +243,12 @@ def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], lab
                                   _bound(problem, filled))
 
 
+@overload
+def linear_score(features: ForeignT, classifier: ArrayLike, labels: Labels,
+                 **options: Unpack[t.LinearScoreOptions]) -> t.ForeignScores[ForeignT]: ...
+@overload
+def linear_score(features: ArrayLike, classifier: ArrayLike, labels: Labels,
+                 **options: Unpack[t.LinearScoreOptions]) -> Scores: ...
 @any_array
 @quiet
 def linear_score(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0,
@@ -261,10 +267,10 @@ def linear_score(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, 
 
 @overload
 def linear_topk(features: ForeignT, classifier: ArrayLike, k: SupportsIndex,
-                **options: Unpack[t.PredictOptions]) -> t.ForeignTopK[ForeignT]: ...
+                **options: Unpack[t.LinearLookOptions]) -> t.ForeignTopK[ForeignT]: ...
 @overload
 def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex,
-                **options: Unpack[t.PredictOptions]) -> TopK: ...
+                **options: Unpack[t.LinearLookOptions]) -> TopK: ...
 @any_array
 @quiet
 def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *, bias: ArrayLike | None = None,
@@ -281,10 +287,10 @@ def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *,
 
 @overload
 def linear_target_log_prob(features: ForeignT, classifier: ArrayLike, ids: Labels,
-                           **options: Unpack[t.PredictOptions]) -> ForeignT: ...
+                           **options: Unpack[t.LinearLookOptions]) -> ForeignT: ...
 @overload
 def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels,
-                           **options: Unpack[t.PredictOptions]) -> Rows[np.float64]: ...
+                           **options: Unpack[t.LinearLookOptions]) -> Rows[np.float64]: ...
 @any_array
 @quiet
 def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels, *, bias: ArrayLike | None = None,
@@ -302,10 +308,10 @@ def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labe
 
 @overload
 def linear_sample(features: ForeignT, classifier: ArrayLike, rng: np.random.Generator,
-                  **options: Unpack[t.SampleOptions]) -> ForeignT: ...
+                  **options: Unpack[t.LinearSampleOptions]) -> ForeignT: ...
 @overload
 def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator,
-                  **options: Unpack[t.SampleOptions]) -> Rows[np.int64]: ...
+                  **options: Unpack[t.LinearSampleOptions]) -> Rows[np.int64]: ...
 @any_array
 @quiet
 def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator, *, bias: ArrayLike | None = None,
