@@ -2,8 +2,7 @@
 
 import ast
 import doctest
-import importlib
-import inspect
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -61,8 +60,9 @@ def documented(page):
 
 
 def public(module):
-    names = getattr(module, "__all__", vars(module))
-    return {name for name in names if not name.startswith("_") and not inspect.ismodule(getattr(module, name))}
+    """The names of what the package has written."""
+    ours = {name for name, thing in vars(module).items() if getattr(thing, "__module__", "").startswith("fastsoftmax")}
+    return {name for name in ours if not name.startswith("_")}
 
 
 def test_the_reference_has_every_public_name():
@@ -71,14 +71,12 @@ def test_the_reference_has_every_public_name():
 
 @pytest.mark.parametrize("door", DOORS)
 def test_the_reference_has_every_name_of_a_door(door):
-    if not (DOCS / "reference" / f"{door}.md").exists():
-        pytest.skip(f"no page on {door}")
     pytest.importorskip(DOORS[door])
     assert documented(door) == public(importlib.import_module(f"fastsoftmax.{door}"))
 
 
 def test_the_reference_has_the_optimizers():
-    assert documented("optim") == {name for name, thing in vars(fs.optim).items() if inspect.isclass(thing)}
+    assert documented("optim") == public(fs.optim)
 
 
 # The docstrings of the house, as Sphinx gets them.
