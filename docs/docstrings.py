@@ -19,6 +19,7 @@ from sphinx import addnodes
 NAMES = r"[A-Za-z_]\w*(?:, [A-Za-z_]\w*)*"
 ENTRY = re.compile(rf"({NAMES})(\s{{2,}})(?=\S)")
 BESIDE = re.compile(rf"\s{{2,}}({NAMES})(\s+)(?=\S)")  # a second entry further right in the same line
+FIELDS = {"entropy"}  # of results: as a name it might be the function's or theirs
 SECTION = re.compile(r"^-{3,}$", re.MULTILINE)
 WORD = re.compile(r"(``?[^`]+``?)|(?<![\w.])((?:fastsoftmax\.)?[A-Za-z]\w*)|([*_|\\])")
 
@@ -128,6 +129,8 @@ def parameters_of(thing):
 
 def process(app, what, name, thing, options, lines):
     """In place, before numpydoc: autodoc's event."""
+    if what == "data" and inspect.getdoc(thing) == inspect.getdoc(type(thing)):  # of an alias: str's, say
+        lines.clear()
     text = re.sub(r"\A\[\d\] ", "", "\n".join(lines))  # a module's floor
     if not SECTION.search(text):
         lines[:] = rendered(text, linker(thing, name), parameters_of(thing))
@@ -137,8 +140,8 @@ def link_code(app, doctree):
     """In pages, `names` of public functions and classes become links: Sphinx's event."""
     door = app.env.docname.rpartition("/")[2]
     for code in list(doctree.findall(nodes.literal)):
-        target = public(code.astext(), door)
-        if target and not isinstance(code.parent, (nodes.reference, addnodes.pending_xref)):
+        target = code.astext() not in FIELDS and public(code.astext(), door)
+        if target and not isinstance(code.parent, (nodes.reference, nodes.title, addnodes.pending_xref)):
             link = addnodes.pending_xref("", refdomain="py", reftype="obj", reftarget=target, refdoc=app.env.docname)
             code.replace_self(link)
             link += code
