@@ -7,8 +7,9 @@ wheel=$(echo "$work"/dist/*.whl)
 pip install -q "$wheel[test]"
 FASTSOFTMAX_REQUIRE=$extras few_tests tests/test_{cli,dtypes,examples,import,typing}.py
 
-# Most tests run every backend by themselves; these are the others. Demo, training and bench take the best one.
-others=(-m "not every_backend" --ignore=tests/test_demo.py --ignore=tests/test_train.py --ignore-glob='tests/test_bench*')
+# Most tests run every backend by themselves; these are the others. Demo, training, bench and doors take the best one.
+others=(-m "not every_backend" --ignore=tests/adapters --ignore=tests/test_demo.py --ignore=tests/test_train.py
+  --ignore-glob='tests/test_bench*')
 
 # VARIABLE=VALUE, what the configuration says then, and what pytest is to run.
 forced() {
