@@ -22,6 +22,7 @@ from .api import softmax_grad as softmax_grad
 from .api import use_backend as use_backend
 from .api import use_num_threads as use_num_threads
 from .api import warmup as warmup
+from .api_linear import GradBound as GradBound
 from .api_linear import LinearCrossEntropyGrad as LinearCrossEntropyGrad
 from .api_linear import LinearCrossEntropyStep as LinearCrossEntropyStep
 from .api_linear import linear_cross_entropy as linear_cross_entropy

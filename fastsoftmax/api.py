@@ -244,10 +244,10 @@ def soft_cross_entropy_and_grad(logits: ForeignT, target_probs: ArrayLike, *, re
                                 dlosses: ArrayLike | None = None, out: ForeignT | None = None,
                                 **options: Unpack[t.SoftOptions]) -> t.ForeignGrad[ForeignT]: ...
 @overload
-def soft_cross_entropy_and_grad(logits: NDArray[FloatT], target_probs: ArrayLike, *, reduction: Reduced = "mean",
+def soft_cross_entropy_and_grad(logits: NDArray[FloatT], target_probs: NDArray[FloatT], *, reduction: Reduced = "mean",
                                 **options: Unpack[t.SoftGradOptions]) -> CrossEntropyGrad[np.float64, FloatT]: ...
 @overload
-def soft_cross_entropy_and_grad(logits: NDArray[FloatT], target_probs: ArrayLike, *, reduction: Literal["none"],
+def soft_cross_entropy_and_grad(logits: NDArray[FloatT], target_probs: NDArray[FloatT], *, reduction: Literal["none"],
                                 **options: Unpack[t.SoftGradOptions]) -> CrossEntropyGrad[Rows[np.float64], FloatT]: ...
 @overload
 def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, reduction: Reduced = "mean",

@@ -16,21 +16,43 @@ from . import typing as t
 from .api import quiet, reduced
 from .api_score import Scores, TopK, scores
 from .foreign import any_array
-from .linear import execute, planned, predict
+from .linear import Results, execute, planned, predict
 from .look import log_probs
 from .optim import Optimizer
 from .plan import WORKSPACE_BYTES, LinearPlan
 from .typing import ForeignT, Labels, LossT, Number, Reduced, Rows
 
 
+class GradBound(NamedTuple):
+    """What grad_filter has dropped, and how far the gradients can be from those without it.
+
+    dfeatures, dclassifier  upper bounds on the Frobenius norms of the differences, None where the gradient is not wanted.
+                With E what is dropped of dlogits, these are E @ classifier and E.T @ features; row by row the triangle
+                inequality bounds them by sum_k |E[i, k]|*|classifier[k]| and sum_i |E[i, k]|*|features[i]|, which are
+                summed as E is dropped. They hold for what is computed with: rounding, which the unfiltered gradients are
+                subject to as well, comes on top. dbias is never filtered
+    dropped     (...) float64, the sum of |p - onehot| that each row has lost (see grad_filter), exactly known
+    kept        the share of dlogits that the gradients are computed from, 1 where dense products are faster
+    """
+
+    dfeatures: float | None
+    dclassifier: float | None
+    dropped: Rows[np.float64]
+    kept: float
+
+
 class LinearCrossEntropyGrad(NamedTuple, Generic[LossT]):
-    """loss: float64, a scalar or (...). Gradients: shaped as their inputs, None where not wanted. lse: (...) float64."""
+    """loss: float64, a scalar or (...). Gradients: shaped as their inputs, None where not wanted. lse: (...) float64.
+
+    bound: how far grad_filter can have moved the gradients, None without it.
+    """
 
     loss: LossT
     dfeatures: NDArray[Any] | None
     dclassifier: NDArray[Any] | None
     dbias: NDArray[Any] | None
     lse: Rows[np.float64]
+    bound: GradBound | None = None
 
 
 @overload
@@ -97,9 +119,9 @@ def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, la
                                   compute_dtype: t.ComputeDtype | None = None,
                                   wrt: Sequence[t.Gradient] = check.GRADIENTS, dlosses: ArrayLike | None = None,
                                   out: tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None = None,
-                                  accumulate: bool = False,
-                                  grad_dtype: DTypeLike | None = None) -> LinearCrossEntropyGrad[Any]:
-    """linear_cross_entropy and its gradients -> LinearCrossEntropyGrad(loss, dfeatures, dclassifier, dbias, lse).
+                                  accumulate: bool = False, grad_dtype: DTypeLike | None = None,
+                                  grad_filter: Number | None = None) -> LinearCrossEntropyGrad[Any]:
+    """linear_cross_entropy and its gradients -> LinearCrossEntropyGrad(loss, dfeatures, dclassifier, dbias, lse, bound).
 
     With dlogits the gradient that cross_entropy_and_grad gives: dfeatures = dlogits @ classifier,
     dclassifier = dlogits.T @ features, dbias = dlogits.sum(0).
@@ -109,6 +131,11 @@ def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, la
     out         (dfeatures, dclassifier, dbias): where they go, None for a new array
     accumulate  add to the arrays in `out` instead of writing them
     grad_dtype  of the gradients; that of their inputs if None
+    grad_filter  eps: what is below it of |p - onehot| may be left out of dfeatures and dclassifier, where that is faster;
+                `bound` says how much that was, and how far it can have moved them. More precisely an element of dlogits
+                below eps*unit, where the unit of a row is |g*w[y]|/temperature with its upstream gradient g (reduction,
+                dlosses and sample_weight) and class weight w[y]. For trained models, whose p is negligible nearly
+                everywhere. Loss and dbias stay exact. What is left out depends on backend and workspace
     The other arguments are those of linear_cross_entropy.
     """
     options = dict(class_weight=class_weight, sample_weight=sample_weight, ignore_index=ignore_index,
@@ -116,17 +143,26 @@ def linear_cross_entropy_and_grad(features: ArrayLike, classifier: ArrayLike, la
                    temperature=temperature, axis=-1, empty=empty)
     problem = check.linear_cross_entropy(features, classifier, labels, bias, options, shift=shift,
                                          max_workspace_bytes=max_workspace_bytes, wrt=wrt, dlosses=dlosses, out=out,
-                                         accumulate=accumulate, grad_dtype=grad_dtype, compute_dtype=compute_dtype)
+                                         accumulate=accumulate, grad_dtype=grad_dtype, compute_dtype=compute_dtype,
+                                         grad_filter=grad_filter)
     filled = execute(problem)
     loss = reduced(problem.loss, filled.losses)
     dfeatures, dclassifier, dbias = filled.gradients
-    return LinearCrossEntropyGrad(loss, dfeatures, dclassifier, dbias, filled.lse.reshape(problem.loss.lead)[()])
+    return LinearCrossEntropyGrad(loss, dfeatures, dclassifier, dbias, filled.lse.reshape(problem.loss.lead)[()],
+                                  _bound(problem, filled))
+
+
+def _bound(problem: check.LinearProblem, filled: Results) -> GradBound | None:
+    if filled.bound is None:
+        return None
+    found = GradBound(*filled.bound)
+    return found._replace(dropped=found.dropped.reshape(problem.loss.lead)[()])
 
 
 def linear_plan(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, bias: ArrayLike | None = None,
                 ignore_index: SupportsIndex | None = -100, wrt: Sequence[t.Gradient] = check.GRADIENTS,
                 grad_dtype: DTypeLike | None = None, compute_dtype: t.ComputeDtype | None = None,
-                optimizer: Optimizer | None = None,
+                optimizer: Optimizer | None = None, grad_filter: Number | None = None,
                 max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES) -> LinearPlan:
     """How these would be computed: blocks, workspace, whether logits are computed twice. `print` it.
 
@@ -136,13 +172,14 @@ def linear_plan(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, b
     options = dict(class_weight=None, sample_weight=None, ignore_index=ignore_index, reduction="mean", label_smoothing=0.0,
                    z_loss=0.0, softcap=None, temperature=1.0, axis=-1, empty="nan")
     problem = check.linear_cross_entropy(features, classifier, labels, bias, options, wrt=wrt, grad_dtype=grad_dtype,
-                                         max_workspace_bytes=max_workspace_bytes, compute_dtype=compute_dtype)
+                                         max_workspace_bytes=max_workspace_bytes, compute_dtype=compute_dtype,
+                                         grad_filter=grad_filter)
     plan: LinearPlan = planned(problem._replace(optimizer=optimizer))
     return plan
 
 
 class LinearCrossEntropyStep(NamedTuple, Generic[LossT]):
-    """loss, lse: as of LinearCrossEntropyGrad; dfeatures: as the features, None where not wanted.
+    """loss, lse, bound: as of LinearCrossEntropyGrad; dfeatures: as the features, None where not wanted.
 
     All by the parameters before the step.
     """
@@ -150,22 +187,26 @@ class LinearCrossEntropyStep(NamedTuple, Generic[LossT]):
     loss: LossT
     dfeatures: NDArray[Any] | None
     lse: Rows[np.float64]
+    bound: GradBound | None = None
 
 
 @overload
 def linear_cross_entropy_step(features: ForeignT, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
                               reduction: t.Reduction = "mean", dlosses: ArrayLike | None = None,
                               bias: t.Written | None = None, wrt: Sequence[t.Gradient] = ...,
+                              grad_filter: Number | None = None,
                               **options: Unpack[t.LinearStepOptions]) -> t.ForeignLinearStep[ForeignT]: ...
 @overload
 def linear_cross_entropy_step(features: ArrayLike, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
                               reduction: Reduced = "mean", dlosses: ArrayLike | None = None,
                               bias: t.Written | None = None, wrt: Sequence[t.Gradient] = ...,
+                              grad_filter: Number | None = None,
                               **options: Unpack[t.LinearStepOptions]) -> LinearCrossEntropyStep[np.float64]: ...
 @overload
 def linear_cross_entropy_step(features: ArrayLike, classifier: t.Written, labels: Labels, *, optimizer: Optimizer,
                               reduction: Literal["none"], dlosses: ArrayLike | None = None,
                               bias: t.Written | None = None, wrt: Sequence[t.Gradient] = ...,
+                              grad_filter: Number | None = None,
                               **options: Unpack[t.LinearStepOptions]) -> LinearCrossEntropyStep[Rows[np.float64]]: ...
 @functools.partial(any_array, written=("classifier", "bias"))
 @quiet
@@ -177,7 +218,8 @@ def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], lab
                               shift: SupportsIndex = 0, max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES,
                               compute_dtype: t.ComputeDtype | None = None,
                               dlosses: ArrayLike | None = None,
-                              wrt: Sequence[t.Gradient] = check.GRADIENTS) -> LinearCrossEntropyStep[Any]:
+                              wrt: Sequence[t.Gradient] = check.GRADIENTS,
+                              grad_filter: Number | None = None) -> LinearCrossEntropyStep[Any]:
     """One training step: loss and dfeatures, and classifier and bias stepped in place -> LinearCrossEntropyStep.
 
     The same numbers as with linear_cross_entropy_and_grad and a step on the whole gradient, which never exists here: each
@@ -194,12 +236,19 @@ def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], lab
                    temperature=temperature, axis=-1, empty=empty)
     problem = check.linear_step(features, classifier, labels, bias, options, optimizer=optimizer, shift=shift,
                                 max_workspace_bytes=max_workspace_bytes, dlosses=dlosses,
-                                compute_dtype=compute_dtype, wrt=wrt)
+                                compute_dtype=compute_dtype, wrt=wrt, grad_filter=grad_filter)
     filled = execute(problem)
     loss = reduced(problem.loss, filled.losses)
-    return LinearCrossEntropyStep(loss, filled.gradients[0], filled.lse.reshape(problem.loss.lead)[()])
+    return LinearCrossEntropyStep(loss, filled.gradients[0], filled.lse.reshape(problem.loss.lead)[()],
+                                  _bound(problem, filled))
 
 
+@overload
+def linear_score(features: ForeignT, classifier: ArrayLike, labels: Labels,
+                 **options: Unpack[t.LinearScoreOptions]) -> t.ForeignScores[ForeignT]: ...
+@overload
+def linear_score(features: ArrayLike, classifier: ArrayLike, labels: Labels,
+                 **options: Unpack[t.LinearScoreOptions]) -> Scores: ...
 @any_array
 @quiet
 def linear_score(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0,
@@ -218,10 +267,10 @@ def linear_score(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, 
 
 @overload
 def linear_topk(features: ForeignT, classifier: ArrayLike, k: SupportsIndex,
-                **options: Unpack[t.PredictOptions]) -> t.ForeignTopK[ForeignT]: ...
+                **options: Unpack[t.LinearLookOptions]) -> t.ForeignTopK[ForeignT]: ...
 @overload
 def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex,
-                **options: Unpack[t.PredictOptions]) -> TopK: ...
+                **options: Unpack[t.LinearLookOptions]) -> TopK: ...
 @any_array
 @quiet
 def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *, bias: ArrayLike | None = None,
@@ -238,10 +287,10 @@ def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *,
 
 @overload
 def linear_target_log_prob(features: ForeignT, classifier: ArrayLike, ids: Labels,
-                           **options: Unpack[t.PredictOptions]) -> ForeignT: ...
+                           **options: Unpack[t.LinearLookOptions]) -> ForeignT: ...
 @overload
 def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels,
-                           **options: Unpack[t.PredictOptions]) -> Rows[np.float64]: ...
+                           **options: Unpack[t.LinearLookOptions]) -> Rows[np.float64]: ...
 @any_array
 @quiet
 def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels, *, bias: ArrayLike | None = None,
@@ -259,10 +308,10 @@ def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labe
 
 @overload
 def linear_sample(features: ForeignT, classifier: ArrayLike, rng: np.random.Generator,
-                  **options: Unpack[t.SampleOptions]) -> ForeignT: ...
+                  **options: Unpack[t.LinearSampleOptions]) -> ForeignT: ...
 @overload
 def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator,
-                  **options: Unpack[t.SampleOptions]) -> Rows[np.int64]: ...
+                  **options: Unpack[t.LinearSampleOptions]) -> Rows[np.int64]: ...
 @any_array
 @quiet
 def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator, *, bias: ArrayLike | None = None,

@@ -4,16 +4,17 @@ One reading of the logits for everything. Classes have an order, here and in eve
 before all, among equals the smaller id. What comes back is float64 and int64.
 """
 
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import check, look
+from . import typing as t
 from .api import quiet
 from .check import Problem
 from .foreign import any_array
-from .typing import Labels, Number, Rows
+from .typing import ForeignT, Labels, Number, Rows
 
 
 class TopK(NamedTuple):
@@ -44,6 +45,10 @@ class Scores(NamedTuple):
     top_log_probs: NDArray[np.float64] | None
 
 
+@overload
+def score(logits: ForeignT, labels: Labels, **options: Unpack[t.ScoreOptions]) -> t.ForeignScores[ForeignT]: ...
+@overload
+def score(logits: ArrayLike, labels: Labels, **options: Unpack[t.ScoreOptions]) -> Scores: ...
 @any_array
 @quiet
 def score(logits: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0, ignore_index: SupportsIndex | None = -100,
@@ -61,10 +66,6 @@ def score(logits: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0, ignore
     return scores(problem, look.execute(problem, k), k)
 
 
-def _scalar_if_0d(a: NDArray[Any]) -> Rows[Any]:
-    return a if a.ndim else a[()]
-
-
 def scores(problem: Problem, looked: look.Looked, k: int) -> Scores:
     stats, lead = looked.stats, problem.lead
 
@@ -80,6 +81,12 @@ def scores(problem: Problem, looked: look.Looked, k: int) -> Scores:
                   *(top or (None, None)))
 
 
+@overload
+def topk(logits: ForeignT, k: SupportsIndex, *, out: tuple[ForeignT, ForeignT] | None = None,
+         **options: Unpack[t.LookOptions]) -> t.ForeignTopK[ForeignT]: ...
+@overload
+def topk(logits: ArrayLike, k: SupportsIndex, *, out: tuple[NDArray[Any], NDArray[Any]] | None = None,
+         **options: Unpack[t.LookOptions]) -> TopK: ...
 @any_array
 @quiet
 def topk(logits: ArrayLike, k: SupportsIndex, *, temperature: Number = 1.0, softcap: Number | None = None,
@@ -94,9 +101,15 @@ def topk(logits: ArrayLike, k: SupportsIndex, *, temperature: Number = 1.0, soft
     looked = look.execute(problem, k)
     found = look.log_probs(problem, looked.stats, looked.values), looked.ids
     moved = tuple(np.moveaxis(a.reshape(*problem.lead, k), -1, int(axis)) for a in found)
-    return TopK(*check.put(out, moved, ("log_probs", "ids"), logits))
+    return TopK(*check.put(out, moved, ("log_probs", "ids"), logits=logits))
 
 
+@overload
+def target_log_prob(logits: ForeignT, ids: Labels, *, out: ForeignT | None = None,
+                    **options: Unpack[t.LookOptions]) -> ForeignT: ...
+@overload
+def target_log_prob(logits: ArrayLike, ids: Labels, *, out: NDArray[Any] | None = None,
+                    **options: Unpack[t.LookOptions]) -> Rows[np.float64]: ...
 @any_array
 @quiet
 def target_log_prob(logits: ArrayLike, ids: Labels, *, temperature: Number = 1.0, softcap: Number | None = None,
@@ -111,9 +124,15 @@ def target_log_prob(logits: ArrayLike, ids: Labels, *, temperature: Number = 1.0
     rows = np.unravel_index(np.arange(len(wanted)), problem.lead) if problem.lead else ()
     at = (*(r[:, None] for r in rows), wanted) if rows else (wanted[0],)
     found = look.log_probs(problem, looked.stats, problem.first[at].reshape(wanted.shape)).reshape(shape)
-    return _scalar_if_0d(check.put(out, (found,), ("log_probs",), logits)[0])
+    return check.put(out, (found[()],), ("log_probs",), logits=logits, ids=ids)[0]
 
 
+@overload
+def sample(logits: ForeignT, rng: np.random.Generator, *, out: ForeignT | None = None,
+           **options: Unpack[t.SampleOptions]) -> ForeignT: ...
+@overload
+def sample(logits: ArrayLike, rng: np.random.Generator, *, out: NDArray[Any] | None = None,
+           **options: Unpack[t.SampleOptions]) -> Rows[np.int64]: ...
 @any_array
 @quiet
 def sample(logits: ArrayLike, rng: np.random.Generator, *, temperature: Number = 1.0, top_k: SupportsIndex = 0,
@@ -131,9 +150,23 @@ def sample(logits: ArrayLike, rng: np.random.Generator, *, temperature: Number =
     problem = check.unlabelled(logits, softcap, temperature, axis)
     k = check.count_of(top_k, problem.first.shape[-1], "top_k", 0)
     share, generator = check.share_of(top_p), check.generator(rng)
-    words = generator.integers(0, 2**64, size=problem.lead, dtype=np.uint64).reshape(-1)
+    words = generator.integers(0, 2**64, size=problem.lead, dtype=np.uint64)
+    return check.put(out, (_drawn(problem, words, k, share)[()],), ("ids",), logits=logits)[0]
+
+
+@quiet
+def sample_by(logits: ArrayLike, words: NDArray[np.uint64], *, temperature: Number = 1.0, top_k: SupportsIndex = 0,
+              top_p: Number = 1.0, softcap: Number | None = None, axis: SupportsIndex = -1) -> NDArray[np.int64]:
+    """sample for a generator of another library: `words` are its random 64-bit numbers, one a row, (...)."""
+    problem = check.unlabelled(logits, softcap, temperature, axis)
+    k = check.count_of(top_k, problem.first.shape[-1], "top_k", 0)
+    return _drawn(problem, words, k, check.share_of(top_p))
+
+
+def _drawn(problem: Problem, words: NDArray[np.uint64], k: int, share: float) -> NDArray[np.int64]:
+    words = words.reshape(-1)
     if k:
         drawn = look.draw(problem, look.execute(problem, k, wants_stats=False), words, share)
     else:
         drawn = look.execute(problem, words=words, top_p=share).drawn
-    return _scalar_if_0d(check.put(out, (drawn.reshape(problem.lead),), ("ids",), logits)[0])
+    return np.asarray(drawn.reshape(problem.lead))

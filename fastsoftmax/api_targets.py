@@ -3,7 +3,7 @@
 check -> plan -> run -> wrap, as in api.py, whose words for arguments hold here too.
 """
 
-from typing import Any, SupportsIndex
+from typing import Any, Literal, SupportsIndex, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,9 +14,18 @@ from .api import CrossEntropyGrad, quiet, reduced, with_grad
 from .check import Problem
 from .foreign import any_array
 from .run import execute
-from .typing import Labels, Number, Rows
+from .typing import FloatT, ForeignT, Labels, Number, Reduced, Rows
 
 
+@overload
+def sparse_cross_entropy(logits: ForeignT, indices: Labels, probs: ArrayLike, *, reduction: t.Reduction = "mean",
+                         **options: Unpack[t.Options]) -> ForeignT: ...
+@overload
+def sparse_cross_entropy(logits: ArrayLike, indices: Labels, probs: ArrayLike, *, reduction: Reduced = "mean",
+                         **options: Unpack[t.Options]) -> np.float64: ...
+@overload
+def sparse_cross_entropy(logits: ArrayLike, indices: Labels, probs: ArrayLike, *, reduction: Literal["none"],
+                         **options: Unpack[t.Options]) -> Rows[np.float64]: ...
 @any_array
 @quiet
 def sparse_cross_entropy(logits: ArrayLike, indices: Labels, probs: ArrayLike, *, class_weight: ArrayLike | None = None,
@@ -42,6 +51,23 @@ def sparse_cross_entropy(logits: ArrayLike, indices: Labels, probs: ArrayLike, *
     return reduced(problem, execute(problem).losses)
 
 
+@overload
+def sparse_cross_entropy_and_grad(logits: ForeignT, indices: Labels, probs: ArrayLike, *, reduction: t.Reduction = "mean",
+                                  dlosses: ArrayLike | None = None, out: ForeignT | None = None,
+                                  **options: Unpack[t.Options]) -> t.ForeignGrad[ForeignT]: ...
+@overload
+def sparse_cross_entropy_and_grad(logits: NDArray[FloatT], indices: Labels, probs: ArrayLike, *,
+                                  reduction: Reduced = "mean",
+                                  **options: Unpack[t.GradOptions]) -> CrossEntropyGrad[np.float64, FloatT]: ...
+@overload
+def sparse_cross_entropy_and_grad(logits: NDArray[FloatT], indices: Labels, probs: ArrayLike, *, reduction: Literal["none"],
+                                  **options: Unpack[t.GradOptions]) -> CrossEntropyGrad[Rows[np.float64], FloatT]: ...
+@overload
+def sparse_cross_entropy_and_grad(logits: ArrayLike, indices: Labels, probs: ArrayLike, *, reduction: Reduced = "mean",
+                                  **options: Unpack[t.GradOptions]) -> CrossEntropyGrad[np.float64, Any]: ...
+@overload
+def sparse_cross_entropy_and_grad(logits: ArrayLike, indices: Labels, probs: ArrayLike, *, reduction: Literal["none"],
+                                  **options: Unpack[t.GradOptions]) -> CrossEntropyGrad[Rows[np.float64], Any]: ...
 @any_array
 @quiet
 def sparse_cross_entropy_and_grad(logits: ArrayLike, indices: Labels, probs: ArrayLike, *,
@@ -61,6 +87,15 @@ def sparse_cross_entropy_and_grad(logits: ArrayLike, indices: Labels, probs: Arr
     return with_grad(check.sparse_cross_entropy(logits, indices, probs, options, wants_out=True, dlosses=dlosses, out=out))
 
 
+@overload
+def kl_divergence_with_logits(target: ForeignT, logits: ArrayLike, *, reduction: t.Reduction = "mean",
+                              **options: Unpack[t.DivergenceOptions]) -> ForeignT: ...
+@overload
+def kl_divergence_with_logits(target: ArrayLike, logits: ArrayLike, *, reduction: Reduced = "mean",
+                              **options: Unpack[t.DivergenceOptions]) -> np.float64: ...
+@overload
+def kl_divergence_with_logits(target: ArrayLike, logits: ArrayLike, *, reduction: Literal["none"],
+                              **options: Unpack[t.DivergenceOptions]) -> Rows[np.float64]: ...
 @any_array
 @quiet
 def kl_divergence_with_logits(target: ArrayLike, logits: ArrayLike, *, log_target: bool = False,
@@ -82,6 +117,25 @@ def kl_divergence_with_logits(target: ArrayLike, logits: ArrayLike, *, log_targe
     return reduced(problem, execute(problem).losses)
 
 
+@overload
+def kl_divergence_with_logits_and_grad(target: ForeignT, logits: ArrayLike, *, reduction: t.Reduction = "mean",
+                                       dlosses: ArrayLike | None = None, out: ForeignT | None = None,
+                                       **options: Unpack[t.DivergenceOptions]) -> t.ForeignGrad[ForeignT]: ...
+@overload
+def kl_divergence_with_logits_and_grad(target: NDArray[FloatT], logits: NDArray[FloatT], *, reduction: Reduced = "mean",
+                                       **options: Unpack[t.DivergenceGradOptions]
+                                       ) -> CrossEntropyGrad[np.float64, FloatT]: ...
+@overload
+def kl_divergence_with_logits_and_grad(target: NDArray[FloatT], logits: NDArray[FloatT], *, reduction: Literal["none"],
+                                       **options: Unpack[t.DivergenceGradOptions]
+                                       ) -> CrossEntropyGrad[Rows[np.float64], FloatT]: ...
+@overload
+def kl_divergence_with_logits_and_grad(target: ArrayLike, logits: ArrayLike, *, reduction: Reduced = "mean",
+                                       **options: Unpack[t.DivergenceGradOptions]) -> CrossEntropyGrad[np.float64, Any]: ...
+@overload
+def kl_divergence_with_logits_and_grad(target: ArrayLike, logits: ArrayLike, *, reduction: Literal["none"],
+                                       **options: Unpack[t.DivergenceGradOptions]
+                                       ) -> CrossEntropyGrad[Rows[np.float64], Any]: ...
 @any_array
 @quiet
 def kl_divergence_with_logits_and_grad(target: ArrayLike, logits: ArrayLike, *, log_target: bool = False,
@@ -103,7 +157,7 @@ def kl_divergence_with_logits_and_grad(target: ArrayLike, logits: ArrayLike, *, 
 def _divergence(target: ArrayLike, logits: ArrayLike, log_target: bool, target_logits: bool, reverse: bool,
                 options: dict[str, Any], **more: Any) -> Problem:
     kind = check.target_kind(log_target, target_logits)
-    kernel = "centered_rows" if reverse else "soft_cross_entropy_rows"
+    kernel = "centered_rows" if check.flag(reverse, "reverse") else "soft_cross_entropy_rows"
     problem = check.divergence(kernel, target, logits, "probs" if kind == "probs" else "logs", options, **more)
     if kind != "logits":
         return problem
@@ -111,6 +165,15 @@ def _divergence(target: ArrayLike, logits: ArrayLike, log_target: bool, target_l
     return problem._replace(q_scale=problem.scale, shifts=lse)
 
 
+@overload
+def entropy_with_logits(logits: ForeignT, *, reduction: t.Reduction = "none",
+                        **options: Unpack[t.EntropyOptions]) -> ForeignT: ...
+@overload
+def entropy_with_logits(logits: ArrayLike, *, reduction: Literal["none"] = "none",
+                        **options: Unpack[t.EntropyOptions]) -> Rows[np.float64]: ...
+@overload
+def entropy_with_logits(logits: ArrayLike, *, reduction: Reduced,
+                        **options: Unpack[t.EntropyOptions]) -> np.float64: ...
 @any_array
 @quiet
 def entropy_with_logits(logits: ArrayLike, *, sample_weight: ArrayLike | None = None, reduction: t.Reduction = "none",
@@ -123,6 +186,22 @@ def entropy_with_logits(logits: ArrayLike, *, sample_weight: ArrayLike | None = 
     return reduced(problem, execute(problem).losses)
 
 
+@overload
+def entropy_with_logits_and_grad(logits: ForeignT, *, reduction: t.Reduction = "none",
+                                 dlosses: ArrayLike | None = None, out: ForeignT | None = None,
+                                 **options: Unpack[t.EntropyOptions]) -> t.ForeignGrad[ForeignT]: ...
+@overload
+def entropy_with_logits_and_grad(logits: NDArray[FloatT], *, reduction: Literal["none"] = "none",
+                                 **options: Unpack[t.EntropyGradOptions]) -> CrossEntropyGrad[Rows[np.float64], FloatT]: ...
+@overload
+def entropy_with_logits_and_grad(logits: NDArray[FloatT], *, reduction: Reduced,
+                                 **options: Unpack[t.EntropyGradOptions]) -> CrossEntropyGrad[np.float64, FloatT]: ...
+@overload
+def entropy_with_logits_and_grad(logits: ArrayLike, *, reduction: Literal["none"] = "none",
+                                 **options: Unpack[t.EntropyGradOptions]) -> CrossEntropyGrad[Rows[np.float64], Any]: ...
+@overload
+def entropy_with_logits_and_grad(logits: ArrayLike, *, reduction: Reduced,
+                                 **options: Unpack[t.EntropyGradOptions]) -> CrossEntropyGrad[np.float64, Any]: ...
 @any_array
 @quiet
 def entropy_with_logits_and_grad(logits: ArrayLike, *, sample_weight: ArrayLike | None = None,
@@ -139,6 +218,10 @@ def entropy_with_logits_and_grad(logits: ArrayLike, *, sample_weight: ArrayLike 
     return with_grad(problem._replace(grad_scale=-problem.grad_scale))
 
 
+@overload
+def js_divergence(p: ForeignT, q: ArrayLike, *, axis: SupportsIndex = -1) -> ForeignT: ...
+@overload
+def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]: ...
 @any_array
 @quiet
 def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
@@ -147,6 +230,15 @@ def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1) -> Ro
     return execute(problem).losses.reshape(problem.lead)[()]
 
 
+@overload
+def cross_entropy_jvp(logits: ForeignT, labels: Labels, tangents: ArrayLike, *, reduction: t.Reduction = "mean",
+                      **options: Unpack[t.DirectionOptions]) -> ForeignT: ...
+@overload
+def cross_entropy_jvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *, reduction: Reduced = "mean",
+                      **options: Unpack[t.DirectionOptions]) -> np.float64: ...
+@overload
+def cross_entropy_jvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *, reduction: Literal["none"],
+                      **options: Unpack[t.DirectionOptions]) -> Rows[np.float64]: ...
 @any_array
 @quiet
 def cross_entropy_jvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *, class_weight: ArrayLike | None = None,
@@ -163,13 +255,24 @@ def cross_entropy_jvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *,
     return reduced(problem, directions.derivatives(problem))
 
 
+@overload
+def cross_entropy_hvp(logits: ForeignT, labels: Labels, tangents: ArrayLike, *, reduction: t.Reduction = "mean",
+                      dlosses: ArrayLike | None = None, out: ForeignT | None = None,
+                      **options: Unpack[t.DirectionOptions]) -> ForeignT: ...
+@overload
+def cross_entropy_hvp(logits: NDArray[FloatT], labels: Labels, tangents: NDArray[FloatT], *,
+                      reduction: t.Reduction = "mean",
+                      **options: Unpack[t.DirectionGradOptions]) -> NDArray[FloatT]: ...
+@overload
+def cross_entropy_hvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *, reduction: t.Reduction = "mean",
+                      **options: Unpack[t.DirectionGradOptions]) -> NDArray[Any]: ...
 @any_array
 @quiet
 def cross_entropy_hvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *, class_weight: ArrayLike | None = None,
                       sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
                       reduction: t.Reduction = "mean", label_smoothing: Number = 0.0, temperature: Number = 1.0,
                       axis: SupportsIndex = -1, empty: t.Empty = "nan", dlosses: ArrayLike | None = None,
-                      out: NDArray[Any] | None = None) -> Any:
+                      out: NDArray[Any] | None = None) -> NDArray[Any]:
     """The Hessian of cross_entropy times `tangents`, shaped as the logits: p*v - p*(p.v) at its simplest.
 
     Of a softmax this is the Gauss-Newton and the Fisher matrix too. V x V numbers never exist: two arrays are read, one is
@@ -178,4 +281,5 @@ def cross_entropy_hvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *,
     options = dict(class_weight=class_weight, sample_weight=sample_weight, ignore_index=ignore_index, reduction=reduction,
                    label_smoothing=label_smoothing, temperature=temperature, axis=axis, empty=empty)
     problem = check.direction(logits, labels, tangents, options, wants_out=True, dlosses=dlosses, out=out)
-    return directions.products(problem)
+    products: NDArray[Any] = directions.products(problem)
+    return products

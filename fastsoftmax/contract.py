@@ -139,9 +139,10 @@ class Job(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What is asked of rows beside their loss. look(job) -> an object with
+    """What is asked of rows beside their loss. look(job) -> an object with one of
 
         each(cuts, n_threads)   rows cuts[t] to cuts[t + 1] are a slice; -> the first row whose label is out of range, or -1
+        __call__(row0, row1)    the same for one slice, on the caller's thread: a function that works without the GIL
 
     Classes have an order: the larger logit first, NaN before all, among equals the smaller id. With m a row's maximum, e =
     exp(z - z_m) and `rest` the sum of e over all classes but one maximum, a row of stats is
@@ -183,6 +184,14 @@ class Layer(NamedTuple):
             dclassifier[k] += sum over i of dlogits[i, k]*features[i];  dbias[k] += sum over i of dlogits[i, k];
             either may be None; as many classes as they have, in any dtype of the table and any strides, dbias in dtype.real
 
+        class_norms() -> (n_classes,) dtype.real, the Euclidean norms of the classifier's rows
+        filtered(dlogits, n_rows, class0, class1, limits, row_norms, class_norms, most) -> an object with dfeatures and
+            dclassifier as above for this block, in which dlogits[i, k] below limits[i] in magnitude may count as 0; they do
+            where at most a share of `most` is left of FILTERED classes. It may keep what is left in the block's memory.
+            dropped (n_rows, 2) float64: the sums over dropped k of |dlogits[i, k]| and |dlogits[i, k]|*class_norms[k]
+            by_class (class1 - class0,): the sum over dropped i of |dlogits[i, k]|*row_norms[i];  n_kept: what is left.
+            A block whose dlogits are all left gives the bits of the products themselves, and dbias is theirs in any case
+
     `first`: written, not added to. Blocks are of dtype.real, aligned to a cache line, and larger than what is in them: rows
     up to whole TILE_ROWS, columns up to whole PANEL_BYTES; of features these are zeros, of the others anything. Sums run in
     an order fixed by the shape.
@@ -199,6 +208,7 @@ PANEL_BYTES = 256  # columns, likewise
 CLASSES_DEEP = 128  # terms of a sum over classes that are added up at a time
 PANELS_WIDE = 4  # panels of these that are copied together
 CLASSES_WIDE = 48  # whose gradients are computed at a time
+FILTERED = 1024  # classes that are filtered at a time, or not
 
 
 def n_blocks(n_classes):

@@ -5,10 +5,14 @@ its steps among them, which is all that a checkpoint needs. It is computed in fl
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from . import check, threads
+from .typing import Number
 
 CHUNK = 1 << 14  # elements: those of a parameter, its gradient, its state and the workspace stay in the L2 cache together
 WORTH_A_THREAD = 1 << 18
@@ -21,22 +25,23 @@ class Optimizer:
     weight_decay: one number for all parameters, or {name of a parameter: number}, 0 for those that are not named.
     """
 
-    NAMES: tuple = ()  # of the arrays that are as large as the parameter
+    NAMES: tuple[str, ...] = ()  # of the arrays that are as large as the parameter
 
-    def __init__(self, lr, weight_decay=0.0):
+    def __init__(self, lr: Number, weight_decay: Number | Mapping[str, Number] = 0.0) -> None:
         self.lr = check.number(lr, "lr", 0.0)
-        if isinstance(weight_decay, dict):
+        self.weight_decay: float | dict[str, float]
+        if isinstance(weight_decay, Mapping):
             self.weight_decay = {k: check.number(v, f"weight_decay[{k!r}]", 0.0) for k, v in weight_decay.items()}
         else:
             self.weight_decay = check.number(weight_decay, "weight_decay", 0.0)
-        self.state = {}
+        self.state: dict[str, dict[str, NDArray[Any]]] = {}
 
     @property
-    def n_steps(self):
+    def n_steps(self) -> int:
         """How often the parameter that was stepped most often was."""
         return max((int(known["n_steps"]) for known in self.state.values()), default=0)
 
-    def start(self, name, parameter):
+    def start(self, name: str, parameter: NDArray[Any]) -> None:
         """Begin a step of a parameter: `step_part` for each of its parts is to follow."""
         if name not in self.state:
             real = _real(parameter)
@@ -47,10 +52,10 @@ class Optimizer:
             check.same_shape(f"{name!r}, as the optimizer knows it,", known[key], parameter.shape)
         known["n_steps"] += 1
 
-    def _initial(self, key):
+    def _initial(self, key: str) -> float:
         return 0.0
 
-    def step_part(self, name, parameter, gradient, part=slice(None)):
+    def step_part(self, name: str, parameter: NDArray[Any], gradient: NDArray[Any], part: slice = slice(None)) -> None:
         """Step parameter[part], whose gradient is given; `part` is a slice of the first axis."""
         known = self.state[name]
         arrays = [np.atleast_1d(a)[part] for a in (parameter, *(known[key] for key in self.NAMES))]
@@ -60,7 +65,7 @@ class Optimizer:
         n_threads = max(1, min(threads.get_num_threads(), gradient.size // WORTH_A_THREAD))
         decay = self.weight_decay.get(name, 0.0) if isinstance(self.weight_decay, dict) else self.weight_decay
 
-        def task(start, stop):
+        def task(start: int, stop: int) -> int:
             x = arrays[0][start:stop]
             real = x.astype(gradient.dtype, copy=False)
             with np.errstate(all="ignore"):
@@ -73,14 +78,14 @@ class Optimizer:
         if slices:
             threads.each(task, slices, n_threads)
 
-    def update(self, name, parameter, gradient):
+    def update(self, name: str, parameter: NDArray[Any], gradient: ArrayLike) -> None:
         """One step of a whole parameter, in place."""
         self.start(name, parameter)
-        gradient = np.asarray(gradient, _real(parameter))
-        check.same_shape(f"the gradient of {name!r}", gradient, parameter.shape)
-        self.step_part(name, parameter, np.atleast_1d(gradient))
+        g = np.asarray(gradient, _real(parameter))
+        check.same_shape(f"the gradient of {name!r}", g, parameter.shape)
+        self.step_part(name, parameter, np.atleast_1d(g))
 
-    def _change(self, g, n_steps, *state):
+    def _change(self, g: NDArray[Any], n_steps: int, *state: NDArray[Any]) -> NDArray[Any]:
         """What is subtracted, for a part whose state is brought up to date; n_steps counts this one."""
         raise NotImplementedError
 
@@ -88,18 +93,20 @@ class Optimizer:
 class SGD(Optimizer):
     """v = momentum*v + g; x -= lr*v."""
 
-    def __init__(self, lr=1e-3, momentum=0.0, weight_decay=0.0):
+    def __init__(self, lr: Number = 1e-3, momentum: Number = 0.0,
+                 weight_decay: Number | Mapping[str, Number] = 0.0) -> None:
         super().__init__(lr, weight_decay)
         self.momentum = check.number(momentum, "momentum", 0.0)
         self.NAMES = ("momentum_buffer",) if self.momentum else ()
 
-    def _change(self, g, n_steps, *state):
-        if not state:
-            return g * g.dtype.type(self.lr)
-        velocity = state[0]
-        velocity *= g.dtype.type(self.momentum)
-        velocity += g
-        return velocity * g.dtype.type(self.lr)
+    def _change(self, g: NDArray[Any], n_steps: int, *state: NDArray[Any]) -> NDArray[Any]:
+        velocity = g
+        if state:
+            velocity = state[0]
+            velocity *= g.dtype.type(self.momentum)
+            velocity += g
+        change: NDArray[Any] = velocity * g.dtype.type(self.lr)
+        return change
 
 
 class Adagrad(Optimizer):
@@ -107,17 +114,18 @@ class Adagrad(Optimizer):
 
     NAMES = ("sum",)
 
-    def __init__(self, lr=1e-2, initial_accumulator_value=0.0, eps=1e-10, weight_decay=0.0):
+    def __init__(self, lr: Number = 1e-2, initial_accumulator_value: Number = 0.0, eps: Number = 1e-10,
+                 weight_decay: Number | Mapping[str, Number] = 0.0) -> None:
         super().__init__(lr, weight_decay)
         self.initial_accumulator_value = check.number(initial_accumulator_value, "initial_accumulator_value", 0.0)
         self.eps = check.number(eps, "eps", 0.0)
 
-    def _initial(self, key):
+    def _initial(self, key: str) -> float:
         return self.initial_accumulator_value
 
-    def _change(self, g, n_steps, *state):
+    def _change(self, g: NDArray[Any], n_steps: int, *state: NDArray[Any]) -> NDArray[Any]:
         total, real = state[0], g.dtype.type
-        change = np.square(g)
+        change: NDArray[Any] = np.square(g)
         total += change
         np.sqrt(total, out=change)
         change += real(self.eps)
@@ -134,15 +142,17 @@ class Adam(Optimizer):
 
     NAMES = ("exp_avg", "exp_avg_sq")
 
-    def __init__(self, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+    def __init__(self, lr: Number = 1e-3, betas: tuple[Number, Number] = (0.9, 0.999), eps: Number = 1e-8,
+                 weight_decay: Number | Mapping[str, Number] = 0.0) -> None:
         super().__init__(lr, weight_decay)
         first, second = betas
         self.betas = check.number(first, "betas[0]", 0.0, LARGEST_BETA), check.number(second, "betas[1]", 0.0, LARGEST_BETA)
         self.eps = check.number(eps, "eps", 0.0)
 
-    def _change(self, g, n_steps, *state):
+    def _change(self, g: NDArray[Any], n_steps: int, *state: NDArray[Any]) -> NDArray[Any]:
         (mean, square), real = state, g.dtype.type
-        (b1, b2), work = self.betas, np.square(g)
+        b1, b2 = self.betas
+        work: NDArray[Any] = np.square(g)
         mean *= real(b1)
         mean += g * real(1 - b1)
         square *= real(b2)
@@ -156,6 +166,6 @@ class Adam(Optimizer):
         return work
 
 
-def _real(parameter):
+def _real(parameter: NDArray[Any]) -> np.dtype[Any]:
     return np.dtype(np.float64 if parameter.dtype.itemsize == 8 else np.float32)
 

@@ -7,6 +7,7 @@ from .contract import (
     BLOCK,
     CLASSES_DEEP,
     CLASSES_WIDE,
+    FILTERED,
     FINALS,
     KEPT_BYTES,
     LOGITS_PER_ROW,
@@ -27,6 +28,11 @@ STAGED_BYTES = 1 << 22
 LINE_BYTES = 64
 # or all of them, memory in order, where a block of them (4096 times this much a thread) stays in the L3 cache.
 BAND_BYTES = 1 << 11
+
+# How long both products take for a dlogit that grad_filter keeps, which is listed and multiplied alone, against one of a
+# dense product: where more than 1/KEPT_COST of FILTERED classes are kept, the dense one is faster. Compiled kernels; where
+# the dense product is of bfloat16; by BLAS, which leaves out whole classes (`python -m fastsoftmax.bench.linear_filter`).
+KEPT_COST, KEPT_COST_OF_PAIRS, KEPT_COST_OF_CLASSES = 4.0, 8.0, 1.5
 
 # What linear_* may allocate beside their results, unless they are told otherwise.
 WORKSPACE_BYTES = 64 << 20
@@ -113,6 +119,7 @@ class LinearPlan(NamedTuple):
     copies_classes: bool  # whether the classifier is copied, some classes at a time, to be computed with: never all of it
     workspace_bytes: int
     least_workspace_bytes: int  # in this order
+    kept_cost: float  # grad_filter: of FILTERED classes a share of at most 1/kept_cost is multiplied alone; 0: no filter
 
 
 def make_linear(problem, n_rows, name, backend, n_threads):
@@ -131,12 +138,15 @@ def _by_rows(problem, n_rows, name, n_threads):
     itemsize = problem.loss.dtype.real.itemsize
     features_step, logits_step = padded(n_features, itemsize), padded(n_classes, itemsize)
     row_bytes = _row_bytes(problem, features_step, logits_step, n_threads)
+    cost = _kept_cost(problem, name)
+    row_bytes += _filter_row_bytes(n_classes, itemsize, n_threads, cost)
     room = n_threads * _room_bytes(n_features, itemsize) + n_classes * itemsize * ("bias" in problem.wanted)
+    room += _filter_bytes(n_classes, n_rows, itemsize, n_threads, cost)
     if problem.optimizer is not None:
         room += min(BLOCK, n_classes) * (n_features + 1) * itemsize
     rows, least = _rows_that_fit(problem, n_rows, row_bytes, room)
     return LinearPlan(name, problem.loss.dtype.name, n_rows, n_features, n_classes, n_threads, "rows", rows, n_classes,
-                      features_step, logits_step, _copies_classes(problem), rows * row_bytes + room, least)
+                      features_step, logits_step, _copies_classes(problem), rows * row_bytes + room, least, cost)
 
 
 def _by_classes(problem, n_rows, name, n_threads):
@@ -145,11 +155,37 @@ def _by_classes(problem, n_rows, name, n_threads):
     classes = min(BLOCK, n_classes)
     features_step, logits_step = padded(n_features, itemsize), padded(classes, itemsize)
     row_bytes = _row_bytes(problem, features_step, logits_step, n_threads)
+    cost = _kept_cost(problem, name)
+    row_bytes += _filter_row_bytes(classes, itemsize, n_threads, cost)
     known = 8 * (n_blocks(n_classes) * PARTS + FINALS + 2) + itemsize * n_features * ("features" in problem.wanted)
-    room = n_threads * _room_bytes(n_features, itemsize) + n_rows * known + classes * (n_features + 1) * itemsize
+    room = _filter_bytes(n_classes, n_rows, itemsize, n_threads, cost)
+    room += n_threads * _room_bytes(n_features, itemsize) + n_rows * known + classes * (n_features + 1) * itemsize
     rows, least = _rows_that_fit(problem, n_rows, row_bytes, room)
     return LinearPlan(name, problem.loss.dtype.name, n_rows, n_features, n_classes, n_threads, "classes", rows, classes,
-                      features_step, logits_step, _copies_classes(problem), rows * row_bytes + room, least)
+                      features_step, logits_step, _copies_classes(problem), rows * row_bytes + room, least, cost)
+
+
+def _kept_cost(problem, name):
+    if not problem.grad_filter or not {"features", "classifier"} & set(problem.wanted):
+        return 0.0
+    if name != "cython":
+        return KEPT_COST_OF_CLASSES
+    return KEPT_COST_OF_PAIRS if problem.pairs else KEPT_COST
+
+
+def _filter_row_bytes(n_classes, itemsize, n_threads, cost):
+    """What a row of a block takes to be filtered: of each thread, a bit for each class and the list of what it keeps of
+    FILTERED classes; what is dropped of each FILTERED classes; its own numbers."""
+    if not cost:
+        return 0
+    return int(n_threads * FILTERED * (itemsize / 8 + 2 * itemsize / cost)) + 16 * -(-n_classes // FILTERED) + 64
+
+
+def _filter_bytes(n_classes, n_rows, itemsize, n_threads, cost):
+    """The same of classes, whose norms, sums, and lists' beginnings are known, and of all rows: their sums and limits."""
+    if not cost:
+        return 0
+    return n_classes * (3 * itemsize + 24) + n_rows * 48 + n_threads * FILTERED * (2 * itemsize + 8)
 
 
 def _copies_classes(problem):

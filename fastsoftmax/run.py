@@ -70,15 +70,15 @@ def _views(arrays, row, n_rows, tiles):
     return views, inner, all(views[i].strides[1] == inner * row.itemsize for i in odd)
 
 
-def execute(problem):
-    """Allocate the outputs, then fill them."""
+def execute(problem, backend=None):
+    """Allocate the outputs, then fill them, by the current backend or by one given."""
     row, n_rows = problem.dtype, math.prod(problem.lead)
     out, out_shown = outputs(problem)
     losses = np.empty(n_rows) if problem.kernel in TAKES_LOSSES else None
     lse = np.empty(n_rows) if problem.kernel in TAKES_LSE else None
     arrays = [problem.first, problem.second, out]
-    name = backends.current()
-    backend = backends.load(name)
+    name = backends.current() if backend is None else backend.NAME
+    backend = backend or backends.load(name)
     views, inner, packed = _views(arrays, row, n_rows, backend.TILES and problem.kernel != "centered_rows")
     staged = views is None
     in_place = problem.out is not None and _start(arrays[0]) == _start(out)

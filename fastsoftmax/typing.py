@@ -60,6 +60,19 @@ class ForeignGrad(_ForeignFields[ForeignT_co], Protocol):
     def dlogits(self) -> ForeignT_co: ...
 
 
+class ForeignGradBound(Protocol[ForeignT_co]):
+    """GradBound with an array of another library."""
+
+    @property
+    def dfeatures(self) -> float | None: ...
+    @property
+    def dclassifier(self) -> float | None: ...
+    @property
+    def dropped(self) -> ForeignT_co: ...
+    @property
+    def kept(self) -> float: ...
+
+
 class ForeignLinearGrad(_ForeignFields[ForeignT_co], Protocol):
     """LinearCrossEntropyGrad with arrays of another library."""
 
@@ -69,6 +82,8 @@ class ForeignLinearGrad(_ForeignFields[ForeignT_co], Protocol):
     def dclassifier(self) -> ForeignT_co | None: ...
     @property
     def dbias(self) -> ForeignT_co | None: ...
+    @property
+    def bound(self) -> ForeignGradBound[ForeignT_co] | None: ...
 
 
 class ForeignLinearStep(_ForeignFields[ForeignT_co], Protocol):
@@ -76,6 +91,8 @@ class ForeignLinearStep(_ForeignFields[ForeignT_co], Protocol):
 
     @property
     def dfeatures(self) -> ForeignT_co: ...
+    @property
+    def bound(self) -> ForeignGradBound[ForeignT_co] | None: ...
 
 
 class ForeignTopK(Protocol[ForeignT_co]):
@@ -89,6 +106,29 @@ class ForeignTopK(Protocol[ForeignT_co]):
     def __getitem__(self, i: int, /) -> ForeignT_co: ...
 
 
+class ForeignScores(Protocol[ForeignT_co]):
+    """Scores with arrays of another library."""
+
+    @property
+    def losses(self) -> ForeignT_co: ...
+    @property
+    def lse(self) -> ForeignT_co: ...
+    @property
+    def log_probs(self) -> ForeignT_co: ...
+    @property
+    def ranks(self) -> ForeignT_co: ...
+    @property
+    def argmax(self) -> ForeignT_co: ...
+    @property
+    def entropy(self) -> ForeignT_co: ...
+    @property
+    def top_ids(self) -> ForeignT_co | None: ...
+    @property
+    def top_log_probs(self) -> ForeignT_co | None: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __getitem__(self, i: int, /) -> Any: ...
+
+
 class IntegerArray(Protocol):
     """An array, or what NumPy makes one of, whose dtype is an integer."""
 
@@ -98,35 +138,29 @@ class IntegerArray(Protocol):
 Labels: TypeAlias = "IntegerArray | int | Sequence[Labels]"
 
 
-class PairOptions(TypedDict, total=False):
-    """What softmax_grad and log_softmax_grad take."""
-
+class _Axis(TypedDict, total=False):
     axis: SupportsIndex
-    out: NDArray[Any] | None
 
 
-class SoftmaxOptions(PairOptions, total=False):
-    """What softmax and log_softmax take."""
-
+class _Temperature(TypedDict, total=False):
     temperature: Number
 
 
-class SoftOptions(TypedDict, total=False):
-    """What soft_cross_entropy takes beside `reduction`."""
-
-    class_weight: ArrayLike | None
-    sample_weight: ArrayLike | None
-    label_smoothing: Number
-    z_loss: Number
+class _Softcap(_Temperature, total=False):
     softcap: Number | None
-    temperature: Number
-    axis: SupportsIndex
+
+
+class _Rows(TypedDict, total=False):
+    sample_weight: ArrayLike | None
     empty: Empty
 
 
-class Options(SoftOptions, total=False):
-    """What cross_entropy takes beside `reduction`."""
+class _Classes(TypedDict, total=False):
+    class_weight: ArrayLike | None
+    label_smoothing: Number
 
+
+class _Ignored(TypedDict, total=False):
     ignore_index: SupportsIndex | None
 
 
@@ -135,25 +169,83 @@ class _Grad(TypedDict, total=False):
     out: NDArray[Any] | None
 
 
+class PairOptions(_Axis, total=False):
+    """What softmax_grad and log_softmax_grad take."""
+
+    out: NDArray[Any] | None
+
+
+class SoftmaxOptions(PairOptions, _Temperature, total=False):
+    """What softmax and log_softmax take."""
+
+
+class LookOptions(_Softcap, _Axis, total=False):
+    """What topk and target_log_prob take beside `out`."""
+
+
+class ScoreOptions(LookOptions, _Ignored, total=False):
+    """What score takes."""
+
+    top_k: SupportsIndex
+
+
+class SampleOptions(LookOptions, total=False):
+    """What sample takes beside `out`."""
+
+    top_k: SupportsIndex
+    top_p: Number
+
+
+class EntropyOptions(_Rows, _Softcap, _Axis, total=False):
+    """What entropy_with_logits takes beside `reduction`."""
+
+
+class DivergenceOptions(EntropyOptions, total=False):
+    """What kl_divergence_with_logits takes beside `reduction`."""
+
+    log_target: bool
+    target_logits: bool
+    reverse: bool
+
+
+class SoftOptions(EntropyOptions, _Classes, total=False):
+    """What soft_cross_entropy takes beside `reduction`."""
+
+    z_loss: Number
+
+
+class Options(SoftOptions, _Ignored, total=False):
+    """What cross_entropy and sparse_cross_entropy take beside `reduction`."""
+
+
+class DirectionOptions(_Rows, _Classes, _Ignored, _Temperature, _Axis, total=False):
+    """What cross_entropy_jvp takes beside `reduction`."""
+
+
+class EntropyGradOptions(EntropyOptions, _Grad, total=False):
+    """What entropy_with_logits_and_grad takes beside `reduction`."""
+
+
+class DivergenceGradOptions(DivergenceOptions, _Grad, total=False):
+    """What kl_divergence_with_logits_and_grad takes beside `reduction`."""
+
+
 class SoftGradOptions(SoftOptions, _Grad, total=False):
     """What soft_cross_entropy_and_grad takes beside `reduction`."""
 
 
 class GradOptions(Options, _Grad, total=False):
-    """What cross_entropy_and_grad takes beside `reduction`."""
+    """What cross_entropy_and_grad and sparse_cross_entropy_and_grad take beside `reduction`."""
 
 
-class LinearStepOptions(TypedDict, total=False):
-    """What linear_cross_entropy_step takes beside `reduction`, `optimizer`, `bias`, `dlosses` and `wrt`."""
+class DirectionGradOptions(DirectionOptions, _Grad, total=False):
+    """What cross_entropy_hvp takes beside `reduction`."""
 
-    class_weight: ArrayLike | None
-    sample_weight: ArrayLike | None
-    ignore_index: SupportsIndex | None
-    label_smoothing: Number
+
+class LinearStepOptions(_Rows, _Classes, _Ignored, _Softcap, total=False):
+    """What linear_cross_entropy_step takes beside `reduction`, `optimizer`, `bias`, `dlosses`, `wrt` and `grad_filter`."""
+
     z_loss: Number
-    softcap: Number | None
-    temperature: Number
-    empty: Empty
     shift: SupportsIndex
     max_workspace_bytes: SupportsIndex
     compute_dtype: ComputeDtype | None
@@ -172,6 +264,7 @@ class LinearWantedOptions(LinearOptions, total=False):
     dlosses: ArrayLike | None
     accumulate: bool
     grad_dtype: DTypeLike | None
+    grad_filter: Number | None
 
 
 class LinearGradOptions(LinearWantedOptions, total=False):
@@ -180,16 +273,22 @@ class LinearGradOptions(LinearWantedOptions, total=False):
     out: tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None
 
 
-class PredictOptions(TypedDict, total=False):
+class LinearLookOptions(_Softcap, total=False):
     """What linear_topk and linear_target_log_prob take."""
 
     bias: ArrayLike | None
-    softcap: Number | None
-    temperature: Number
     max_workspace_bytes: SupportsIndex
 
 
-class SampleOptions(PredictOptions, total=False):
+class LinearScoreOptions(LinearLookOptions, _Ignored, total=False):
+    """What linear_score takes."""
+
+    top_k: SupportsIndex
+    shift: SupportsIndex
+
+
+class LinearSampleOptions(LinearLookOptions, total=False):
     """What linear_sample takes."""
 
     top_k: SupportsIndex
+    top_p: Number

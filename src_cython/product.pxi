@@ -109,17 +109,23 @@ cdef class Products:
 
     def dfeatures(self, dlogits, dfeatures, n_rows, class0, class1, first):
         cdef Product job = self.block(dfeatures, dlogits, n_rows, class0, class1, first)
-        cdef Py_ssize_t panel = TILE_VECTORS * W_D * 8 // self.itemsize, row_tickets, column_tickets
+        cdef Py_ssize_t panel = TILE_VECTORS * W_D * 8 // self.itemsize
         job.dfeatures = cnp.PyArray_DATA(<cnp.ndarray>dfeatures)
-        # Columns first: the classifier is then read once by all threads together, and the logits once by each ticket.
-        column_tickets = max(self.n_threads, <Py_ssize_t>(self.operations(&job) / (4 * OPERATIONS_PER_TICKET)))
-        job.column_step = max(panel, wholes(wholes(job.n_features, panel), column_tickets) * panel)
-        column_tickets = max(1, wholes(job.n_features, job.column_step))
-        row_tickets = max(1, min(job.n_rows // TILE_ROWS, self.n_threads // column_tickets))
-        job.step = wholes(job.n_rows, row_tickets * TILE_ROWS) * TILE_ROWS
-        self.run(&job, DFEATURES[self.way],
-                 column_tickets * wholes(job.n_rows, job.step),
+        self.run(&job, DFEATURES[self.way], self.share_dfeatures(&job),
                  CLASSES_DEEP * (PANELS_WIDE * panel + (job.n_rows if self.way >= 2 else 0)))
+
+    def class_norms(self):
+        cdef FilterJob job
+        norms = np.empty(len(self.layer.classifier), self.layer.dtype.real)
+        job.block, job.class_norms = self.job, data(norms)
+        job.block.n_classes, job.block.n_rows = len(norms), 0
+        job.block.step = self.share(&job.block, job.block.n_classes, 1, 4 * FILTER_CLASSES)
+        self.run_tickets(norms_ticket_d if self.way == 1 else norms_ticket_f, &job, wholes(len(norms), job.block.step),
+                         (job.block.n_features + 64) * self.itemsize + 64, self.operations(&job.block))
+        return norms
+
+    def filtered(self, *args):
+        return Filtered(self, *args)
 
     def dclassifier(self, dlogits, features, n_rows, dclassifier, dbias, first):
         n_classes = len(dbias if dclassifier is None else dclassifier)
@@ -158,17 +164,35 @@ cdef class Products:
                                       <Py_ssize_t>(self.operations(job) / OPERATIONS_PER_TICKET))
         return max(unit, min(most, n // tickets) // unit * unit)
 
+    cdef Py_ssize_t share_dfeatures(self, Product *job):
+        """Rows and columns of a ticket -> how many tickets."""
+        # Columns first: the classifier is then read once by all threads together, and the logits once by each ticket.
+        cdef Py_ssize_t panel = TILE_VECTORS * W_D * 8 // self.itemsize, row_tickets, column_tickets
+        column_tickets = max(self.n_threads, <Py_ssize_t>(self.operations(job) / (4 * OPERATIONS_PER_TICKET)))
+        job.column_step = max(panel, wholes(wholes(job.n_features, panel), column_tickets) * panel)
+        column_tickets = max(1, wholes(job.n_features, job.column_step))
+        row_tickets = max(1, min(job.n_rows // TILE_ROWS, self.n_threads // column_tickets))
+        job.step = wholes(job.n_rows, row_tickets * TILE_ROWS) * TILE_ROWS
+        return column_tickets * wholes(job.n_rows, job.step)
+
     cdef int run(self, Product *job, Ticket ticket, Py_ssize_t n_tickets,
                  Py_ssize_t room) except -1:
+        return self.run_tickets(ticket, job, n_tickets, room * self.itemsize + 64, self.operations(job))
+
+    cdef int run_tickets(self, Ticket ticket, void *job, Py_ssize_t n_tickets, size_t room_bytes,
+                         double operations) except -1:
         cdef Work work
-        cdef int n_threads = max(1, min(self.n_threads, <int>min(self.operations(job) / OPERATIONS_PER_THREAD, 1024.)))
+        cdef int n_threads = max(1, min(self.n_threads, <int>min(operations / OPERATIONS_PER_THREAD, 1024.)))
         cdef int stopped
         work.run, work.poll, work.arg, work.n_tickets = ticket, poll, job, n_tickets
         work.is_short = False
-        work.room_bytes = room * self.itemsize + 64
+        work.room_bytes = room_bytes
         with nogil:
             stopped = pool_run(&work, n_threads)
         return ended(stopped, &work)
+
+
+include "product_filter.pxi"
 
 
 def products(layer, n_threads):

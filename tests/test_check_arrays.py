@@ -11,24 +11,52 @@ import fastsoftmax as fs
 
 X = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
 Y = [0, 1, 2]
+IDS = [[0, 1, 2, 3, 4]] * 3
 
-# every argument that is an array: how to pass it, and the shape it must have
+
+def rng():
+    return np.random.default_rng(0)
+
+
+# every argument that is an array, and how to pass it; ALIKE: those that must have the shape of another
 ARGUMENTS = {
     "softmax(logits)": lambda a: fs.softmax(a),
     "log_softmax(logits)": lambda a: fs.log_softmax(a),
     "logsumexp(logits)": lambda a: fs.logsumexp(a),
     "softmax_grad(probs)": lambda a: fs.softmax_grad(a, X),
-    "softmax_grad(dprobs)": lambda a: fs.softmax_grad(X, a),
     "log_softmax_grad(log_probs)": lambda a: fs.log_softmax_grad(a, X),
-    "log_softmax_grad(dlog_probs)": lambda a: fs.log_softmax_grad(X, a),
     "cross_entropy(logits)": lambda a: fs.cross_entropy(a, Y),
     "cross_entropy_and_grad(logits)": lambda a: fs.cross_entropy_and_grad(a, Y),
     "soft_cross_entropy(logits)": lambda a: fs.soft_cross_entropy(a, X),
-    "soft_cross_entropy(target_probs)": lambda a: fs.soft_cross_entropy(X, a),
-    "soft_cross_entropy_and_grad(target_probs)": lambda a: fs.soft_cross_entropy_and_grad(X, a),
+    "sparse_cross_entropy(logits)": lambda a: fs.sparse_cross_entropy(a, IDS, X),
+    "sparse_cross_entropy_and_grad(logits)": lambda a: fs.sparse_cross_entropy_and_grad(a, IDS, X),
     "entropy(probs)": lambda a: fs.entropy(a),
     "kl_divergence(p)": lambda a: fs.kl_divergence(a, X),
+    "js_divergence(p)": lambda a: fs.js_divergence(a, X),
+    "kl_divergence_with_logits(logits)": lambda a: fs.kl_divergence_with_logits(X, a),
+    "kl_divergence_with_logits_and_grad(logits)": lambda a: fs.kl_divergence_with_logits_and_grad(X, a),
+    "entropy_with_logits(logits)": lambda a: fs.entropy_with_logits(a),
+    "entropy_with_logits_and_grad(logits)": lambda a: fs.entropy_with_logits_and_grad(a),
+    "cross_entropy_jvp(logits)": lambda a: fs.cross_entropy_jvp(a, Y, X),
+    "cross_entropy_hvp(logits)": lambda a: fs.cross_entropy_hvp(a, Y, X),
+    "score(logits)": lambda a: fs.score(a, Y),
+    "topk(logits)": lambda a: fs.topk(a, 2),
+    "target_log_prob(logits)": lambda a: fs.target_log_prob(a, Y),
+    "sample(logits)": lambda a: fs.sample(a, rng()),
+}
+ALIKE = {
+    "softmax_grad(dprobs)": lambda a: fs.softmax_grad(X, a),
+    "log_softmax_grad(dlog_probs)": lambda a: fs.log_softmax_grad(X, a),
+    "soft_cross_entropy(target_probs)": lambda a: fs.soft_cross_entropy(X, a),
+    "soft_cross_entropy_and_grad(target_probs)": lambda a: fs.soft_cross_entropy_and_grad(X, a),
+    "sparse_cross_entropy(probs)": lambda a: fs.sparse_cross_entropy(X, IDS, a),
+    "sparse_cross_entropy_and_grad(probs)": lambda a: fs.sparse_cross_entropy_and_grad(X, IDS, a),
     "kl_divergence(q)": lambda a: fs.kl_divergence(X, a),
+    "js_divergence(q)": lambda a: fs.js_divergence(X, a),
+    "kl_divergence_with_logits(target)": lambda a: fs.kl_divergence_with_logits(a, X),
+    "kl_divergence_with_logits_and_grad(target)": lambda a: fs.kl_divergence_with_logits_and_grad(a, X, target_logits=True),
+    "cross_entropy_jvp(tangents)": lambda a: fs.cross_entropy_jvp(X, Y, a),
+    "cross_entropy_hvp(tangents)": lambda a: fs.cross_entropy_hvp(X, Y, a),
 }
 OPTIONAL = {
     "cross_entropy(class_weight)": lambda a: fs.cross_entropy(X, Y, class_weight=a),
@@ -37,7 +65,18 @@ OPTIONAL = {
     "soft_cross_entropy(sample_weight)": lambda a: fs.soft_cross_entropy(X, X, sample_weight=a),
     "cross_entropy_and_grad(dlosses)": lambda a: fs.cross_entropy_and_grad(X, Y, dlosses=a),
     "soft_cross_entropy_and_grad(dlosses)": lambda a: fs.soft_cross_entropy_and_grad(X, X, dlosses=a),
+    "sparse_cross_entropy(class_weight)": lambda a: fs.sparse_cross_entropy(X, IDS, X, class_weight=a),
+    "sparse_cross_entropy(sample_weight)": lambda a: fs.sparse_cross_entropy(X, IDS, X, sample_weight=a),
+    "sparse_cross_entropy_and_grad(dlosses)": lambda a: fs.sparse_cross_entropy_and_grad(X, IDS, X, dlosses=a),
+    "kl_divergence_with_logits(sample_weight)": lambda a: fs.kl_divergence_with_logits(X, X, sample_weight=a),
+    "kl_divergence_with_logits_and_grad(dlosses)": lambda a: fs.kl_divergence_with_logits_and_grad(X, X, dlosses=a),
+    "entropy_with_logits(sample_weight)": lambda a: fs.entropy_with_logits(X, sample_weight=a),
+    "entropy_with_logits_and_grad(dlosses)": lambda a: fs.entropy_with_logits_and_grad(X, dlosses=a),
+    "cross_entropy_jvp(class_weight)": lambda a: fs.cross_entropy_jvp(X, Y, X, class_weight=a),
+    "cross_entropy_jvp(sample_weight)": lambda a: fs.cross_entropy_jvp(X, Y, X, sample_weight=a),
+    "cross_entropy_hvp(dlosses)": lambda a: fs.cross_entropy_hvp(X, Y, X, dlosses=a),
 }
+EVERY = {**ARGUMENTS, **ALIKE, **OPTIONAL}
 ALLOWED = "; allowed are float64, float32, float16, bfloat16 and integers"
 REFUSED = [
     (X > 0, "has dtype bool" + ALLOWED),
@@ -59,30 +98,33 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("argument", [*ARGUMENTS, *OPTIONAL])
+@pytest.mark.parametrize("argument", EVERY)
 def test_what_is_no_array_of_numbers_is_refused(argument):
-    call, name = {**ARGUMENTS, **OPTIONAL}[argument], argument.partition("(")[2][:-1]
+    call, name = EVERY[argument], argument.partition("(")[2][:-1]
     for value, says in REFUSED:
         checks.check_refused(lambda v=value: call(v), TypeError, f"^{name} {says}")
     for kind in ("float8_e4m3fn", "int4"):
         narrow = np.zeros((3, 5), getattr(pytest.importorskip("ml_dtypes"), kind))
         checks.check_refused(lambda v=narrow: call(v), TypeError, f"^{name} has dtype {kind}{ALLOWED}")
     checks.check_refused(lambda: call([[1, 2], [3]]), ValueError, f"^{name} cannot be read as an array: .*inhomogeneous")
-    if argument in ARGUMENTS:
+    if argument not in OPTIONAL:
         checks.check_refused(lambda: call(None), TypeError, f"^{name} must be an array, not None")
 
 
 @pytest.mark.parametrize("argument", ARGUMENTS)
-def test_shapes_that_do_not_fit(argument):
+def test_no_class_axis_and_no_classes(argument):
     call, name = ARGUMENTS[argument], argument.partition("(")[2][:-1]
-    if name in ("dprobs", "dlog_probs", "target_probs", "q"):
-        for shape in [(), (5,), (3, 1), (1, 5), (3, 4), (5, 3), (3, 5, 1)]:
-            says = rf"^{name} has shape {re.escape(str(shape))}, but must have that of \w+, \(3, 5\)"
-            checks.check_refused(lambda s=shape: call(np.zeros(s)), ValueError, says)
-        return
     checks.check_refused(lambda: call(3.0), ValueError, f"^{name} must have a class axis, but is 0-dimensional")
     for empty in (np.zeros((3, 0)), np.zeros(0), [[]]):
         checks.check_refused(lambda e=empty: call(e), ValueError, rf"^{name} has zero classes in shape \(")
+
+
+@pytest.mark.parametrize("argument", ALIKE)
+def test_shapes_that_do_not_fit(argument):
+    call, name = ALIKE[argument], argument.partition("(")[2][:-1]
+    for shape in [(), (5,), (3, 1), (1, 5), (3, 4), (5, 3), (3, 5, 1)]:
+        says = rf"^{name} has shape {re.escape(str(shape))}, but must have that of \w+, \(3, 5\)"
+        checks.check_refused(lambda s=shape: call(np.zeros(s)), ValueError, says)
 
 
 def test_weights_and_upstream_gradients_of_other_shapes():

@@ -198,6 +198,17 @@ def test_notebook_runs(monkeypatch):
     assert sum("image/png" in o.get("data", {}) for o in outputs) == 5
 
 
+def test_the_gradient_filter(capsys):
+    module = example("gradient_filter")
+    out = printed(module, capsys)
+    assert "the same without a filter: True" in out and "dclassifier is off by" in out
+    features, classifier, bias, labels = module.model()
+    got, without = (fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias, grad_filter=eps)
+                    for eps in (module.EPS, None))
+    assert got.bound.kept < 0.5
+    assert all(error <= bound + 1e-5 and bound < 0.1 for error, bound in module.shares(got, without))
+
+
 def test_torch_language_model(capsys):
     pytest.importorskip("torch")
     module = example("torch_language_model")

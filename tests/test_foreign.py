@@ -113,6 +113,7 @@ def test_the_linear_operations_too(library):
     for got, right in [
         (fs.linear_cross_entropy(x, w, y), fs.linear_cross_entropy(X, W, LABELS)),
         (fs.linear_target_log_prob(x, w, y), fs.linear_target_log_prob(X, W, LABELS)),
+        *zip(fs.linear_score(x, w, y, top_k=2), fs.linear_score(X, W, LABELS, top_k=2), strict=True),
         (fs.linear_sample(x, w, np.random.default_rng(0)), fs.linear_sample(X, W, np.random.default_rng(0))),
         *zip(fs.linear_topk(x, w, 2), fs.linear_topk(X, W, 2), strict=True),
         *zip(fs.linear_cross_entropy_and_grad(x, w, y, bias=make(np.ones(7, np.float32))),
@@ -125,6 +126,68 @@ def test_the_linear_operations_too(library):
     assert type(found) is fs.LinearCrossEntropyGrad and found.dclassifier is None and found.dbias is None
     assert fs.linear_plan(x, w, y) == fs.linear_plan(X, W, LABELS)
     assert fs.Vocabulary("abcdefg").decode(y) == ["g", "a", "d"]
+
+
+SHARES = np.full((3, 2), 0.5, np.float32)
+PAIRS = np.array([[0, 3], [4, 1], [2, 0]])
+P, Q = fs.softmax(X), fs.softmax(X[::-1])
+SCORES_AND_TARGETS = {
+    "score": (lambda x, y: fs.score(x, y, top_k=2), X, Y),
+    "topk": (lambda x: fs.topk(x, 2, softcap=3), X),
+    "target_log_prob": (fs.target_log_prob, X, PAIRS),
+    "sample": (lambda x: fs.sample(x, np.random.default_rng(0), top_k=3), X),
+    "sparse_cross_entropy": (fs.sparse_cross_entropy, X, PAIRS, SHARES),
+    "sparse_cross_entropy_and_grad": (fs.sparse_cross_entropy_and_grad, X, PAIRS, SHARES),
+    "kl_divergence_with_logits": (lambda q, x: fs.kl_divergence_with_logits(q, x, reduction="none"), P, X),
+    "kl_divergence_with_logits_and_grad": (lambda z, x: fs.kl_divergence_with_logits_and_grad(z, x, target_logits=True),
+                                           X[::-1].copy(), X),
+    "entropy_with_logits": (fs.entropy_with_logits, X),
+    "entropy_with_logits_and_grad": (lambda x, w: fs.entropy_with_logits_and_grad(x, sample_weight=w), X, X[:, 0].copy()),
+    "js_divergence": (fs.js_divergence, P, Q),
+    "cross_entropy_jvp": (fs.cross_entropy_jvp, X, Y, P),
+    "cross_entropy_hvp": (fs.cross_entropy_hvp, X, Y, P),
+}
+
+
+@every_library
+@pytest.mark.parametrize("name", SCORES_AND_TARGETS)
+def test_scores_and_other_targets_too(backend, library, name):
+    call, *inputs = SCORES_AND_TARGETS[name]
+    foreign = [LIBRARIES[library](a) for a in inputs]
+    right, got = call(*inputs), call(*foreign)
+    assert type(got) is type(right) or not isinstance(right, tuple)
+    for a, b in zip(got, right, strict=True) if isinstance(right, tuple) else [(got, right)]:
+        same(a, b, type(foreign[0]))
+
+
+@every_library
+def test_what_was_not_asked_for_stays_none(library):
+    x, y = LIBRARIES[library](X), LIBRARIES[library](Y)
+    for scores in (fs.score(x, y), fs.linear_score(x, LIBRARIES[library](W), y)):
+        assert type(scores) is fs.Scores and scores.top_ids is None and scores.top_log_probs is None
+        assert all(isinstance(a, type(x)) for a in scores[:6])
+    same(fs.score(x[0, :], int(Y[0])).ranks, fs.score(X[0], Y[0]).ranks, type(x))
+
+
+def test_scores_and_gradients_of_torch_are_written_in_place():
+    torch = pytest.importorskip("torch")
+    x, y, pairs = torch_of(X.copy()), torch_of(Y), torch_of(PAIRS)
+    outs = torch.zeros(3, 2, dtype=torch.float64), torch.zeros(3, 2, dtype=torch.int64)
+    found = fs.topk(x, 2, out=outs)
+    assert found.log_probs is outs[0] and found.ids is outs[1]
+    checks.check_same_bits([a.numpy() for a in outs], fs.topk(X, 2))
+    assert fs.target_log_prob(X, pairs, out=outs[0]) is outs[0]
+    ids, one = torch.zeros(3, dtype=torch.int64), torch.zeros((), dtype=torch.float64)
+    assert fs.sample(x, np.random.default_rng(0), out=ids) is ids
+    assert fs.target_log_prob(x[0], 1, out=one) is one and one == fs.target_log_prob(X[0], 1)
+    tangents = torch_of(P.copy())
+    assert fs.cross_entropy_hvp(x, y, tangents, out=tangents) is tangents
+    checks.check_same_bits([tangents.numpy()], [fs.cross_entropy_hvp(X, Y, P)])
+    assert fs.entropy_with_logits_and_grad(x, out=x).dlogits is x
+    checks.check_same_bits([x.numpy()], [fs.entropy_with_logits_and_grad(X).dlogits])
+    checks.check_refused(lambda: fs.topk(x, 2, out=(outs[0], x)), ValueError, r"^out\[1\] has shape")
+    same_memory = pairs.view(torch.float64)
+    checks.check_refused(lambda: fs.target_log_prob(X, pairs, out=same_memory), ValueError, "^out overlaps ids")
 
 
 @every_library

@@ -9,7 +9,7 @@ ROOT = Path(fastsoftmax.__file__).parent
 FLOORS = {name: floor for floor, names in enumerate((
     "contract dtypes typing", "reference", "threads", "check directions linear look optim plan run shards states",
     "api api_linear api_score api_states api_targets compact foreign metrics vocabulary",
-    "__main__ bench cli cython_api demo jax sklearn torch train", "__init__",
+    "__main__ bench cli cython_api demo jax numba _numba_extension sklearn torch train", "__init__",
 )) for name in names.split()}
 
 

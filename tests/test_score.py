@@ -258,7 +258,27 @@ def test_bad_input():
             (ValueError, "ids has shape", lambda: fs.target_log_prob(x, [0, 1])),
             (ValueError, "zero classes", lambda: fs.topk(np.zeros((2, 0)), 1)),
             (TypeError, "out must be a tuple", lambda: fs.topk(x, 2, out=np.empty((4, 2)))),
+            (ValueError, r"out has length 1, but must be a tuple \(log_probs, ids\)", lambda: fs.topk(x, 2, out=(own,))),
+            (TypeError, "ids must be an integer array, not None", lambda: fs.target_log_prob(x, None)),
+            (TypeError, "ids is a masked array: its mask would be lost; fill it first",
+             lambda: fs.target_log_prob(x, np.ma.array([0] * 4))),
+            (ValueError, "out overlaps ids", lambda: fs.target_log_prob(x, own.view(np.int64), out=own)),
             (TypeError, "has dtype int32, but must have int64", lambda: fs.sample(x, rng, out=np.empty(4, np.int32))),
             (ValueError, "out overlaps logits", lambda: fs.target_log_prob(own, [0] * 4, out=own[:, 0]))):
         with pytest.raises(error, match=words):
             call()
+
+
+def test_no_rows_of_no_classes(backend):
+    nothing = np.zeros((0, 0))
+    assert fs.sample(nothing, np.random.default_rng()).shape == (0,)
+    assert fs.target_log_prob(nothing, np.zeros((0, 3), int)).shape == (0, 3)
+    assert fs.score(nothing, []).losses.shape == (0,)
+    with pytest.raises(ValueError, match=r"k is 1, outside \[1, 0\]"):
+        fs.topk(nothing, 1)
+
+
+def test_a_place_without_axes_is_returned():
+    x, one, at = logits_of((30,), "float32"), np.zeros(()), np.zeros((), np.int64)
+    assert fs.target_log_prob(x, 3, out=one) is one and one == fs.target_log_prob(x, 3)
+    assert fs.sample(x, np.random.default_rng(0), out=at) is at and at == fs.sample(x, np.random.default_rng(0))

@@ -289,6 +289,7 @@ def test_bad_input():
     ids, probs = np.zeros((4, 2), int), np.ones((4, 2))
     wrong = ids.copy()
     wrong[2, 1] = 30
+    spare = np.zeros_like(x)
     for error, words, call in (
             (fs.LabelError, r"indices\[2, 1\] is 30, outside \[0, 30\)", lambda: fs.sparse_cross_entropy(x, wrong, probs)),
             (fs.LabelError, r"indices\[0, 0\] is -1", lambda: fs.sparse_cross_entropy(x, ids - 1, probs)),
@@ -296,6 +297,12 @@ def test_bad_input():
             (ValueError, r"probs has shape \(4, 1\)", lambda: fs.sparse_cross_entropy(x, ids, probs[:, :1])),
             (TypeError, "indices has dtype float64", lambda: fs.sparse_cross_entropy(x, probs, probs)),
             (TypeError, "probs must be an array, not None", lambda: fs.sparse_cross_entropy(x, ids, None)),
+            (TypeError, "indices must be an integer array, not None", lambda: fs.sparse_cross_entropy(x, None, probs)),
+            (ValueError, "out overlaps probs", lambda: fs.sparse_cross_entropy_and_grad(x, ids, x[:, :2], out=x)),
+            (ValueError, "out overlaps indices",
+             lambda: fs.sparse_cross_entropy_and_grad(x, spare.view(np.int32)[:, :2], probs, out=spare)),
+            (TypeError, "target must be an array, not None", lambda: fs.kl_divergence_with_logits(None, x)),
+            (TypeError, "reverse must be a bool, not str", lambda: fs.kl_divergence_with_logits(x, x, reverse="no")),
             (ValueError, r"target has shape \(3, 30\)", lambda: fs.kl_divergence_with_logits(x[:3], x)),
             (ValueError, "both True", lambda: fs.kl_divergence_with_logits(x, x, log_target=True, target_logits=True)),
             (TypeError, "log_target must be a bool, not int", lambda: fs.kl_divergence_with_logits(x, x, log_target=1)),

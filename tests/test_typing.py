@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_overloads
 
 import pytest
 
@@ -20,6 +20,9 @@ ROOT = Path(fs.__file__).resolve().parent.parent
 COMMON = "label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, axis=-1, empty='nan'"
 LABELS = f"class_weight=None, sample_weight=None, ignore_index=-100, reduction='mean', {COMMON}"
 TARGETS = f"class_weight=None, sample_weight=None, reduction='mean', {COMMON}"
+ROWS = "sample_weight=None, reduction={}, softcap=None, temperature=1.0, axis=-1, empty='nan'"
+KINDS = f"log_target=False, target_logits=False, reverse=False, {ROWS.format(repr('mean'))}"
+DIRECTION = LABELS.replace(" z_loss=0.0, softcap=None,", "")
 SIGNATURES = {
     "softmax": "logits, *, axis=-1, temperature=1.0, out=None",
     "log_softmax": "logits, *, axis=-1, temperature=1.0, out=None",
@@ -30,8 +33,23 @@ SIGNATURES = {
     "cross_entropy_and_grad": f"logits, labels, *, {LABELS}, dlosses=None, out=None",
     "soft_cross_entropy": f"logits, target_probs, *, {TARGETS}",
     "soft_cross_entropy_and_grad": f"logits, target_probs, *, {TARGETS}, dlosses=None, out=None",
+    "sparse_cross_entropy": f"logits, indices, probs, *, {LABELS}",
+    "sparse_cross_entropy_and_grad": f"logits, indices, probs, *, {LABELS}, dlosses=None, out=None",
+    "kl_divergence_with_logits": f"target, logits, *, {KINDS}",
+    "kl_divergence_with_logits_and_grad": f"target, logits, *, {KINDS}, dlosses=None, out=None",
+    "entropy_with_logits": f"logits, *, {ROWS.format(repr('none'))}",
+    "entropy_with_logits_and_grad": f"logits, *, {ROWS.format(repr('none'))}, dlosses=None, out=None",
+    "cross_entropy_jvp": f"logits, labels, tangents, *, {DIRECTION}",
+    "cross_entropy_hvp": f"logits, labels, tangents, *, {DIRECTION}, dlosses=None, out=None",
     "entropy": "probs, *, axis=-1",
     "kl_divergence": "p, q, *, axis=-1",
+    "js_divergence": "p, q, *, axis=-1",
+    "score": "logits, labels, *, top_k=0, ignore_index=-100, temperature=1.0, softcap=None, axis=-1",
+    "topk": "logits, k, *, temperature=1.0, softcap=None, axis=-1, out=None",
+    "target_log_prob": "logits, ids, *, temperature=1.0, softcap=None, axis=-1, out=None",
+    "sample": "logits, rng, *, temperature=1.0, top_k=0, top_p=1.0, softcap=None, axis=-1, out=None",
+    "linear_score": "features, classifier, labels, *, top_k=0, bias=None, ignore_index=-100, softcap=None, "
+                    "temperature=1.0, shift=0, max_workspace_bytes=67108864",
     "from_one_hot": "one_hot",
     "set_backend": "name",
     "use_backend": "name",
@@ -41,16 +59,7 @@ SIGNATURES = {
     "warmup": "",
     "show_config": "",
 }
-OPTIONS = {
-    "softmax": typing.SoftmaxOptions,
-    "log_softmax": typing.SoftmaxOptions,
-    "softmax_grad": typing.PairOptions,
-    "log_softmax_grad": typing.PairOptions,
-    "cross_entropy": typing.Options,
-    "cross_entropy_and_grad": typing.GradOptions,
-    "soft_cross_entropy": typing.SoftOptions,
-    "soft_cross_entropy_and_grad": typing.SoftGradOptions,
-}
+OVERLOADED = [name for name, f in vars(fs).items() if inspect.isfunction(f) and hasattr(f, "__wrapped__")]
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
@@ -60,12 +69,28 @@ def test_the_signature_is_the_promised_one(name):
     assert str(inspect.Signature(bare)) == f"({SIGNATURES[name]})"
 
 
-@pytest.mark.parametrize("name", OPTIONS)
-def test_the_typed_options_are_the_keywords(name):
-    parameters = inspect.signature(getattr(fs, name)).parameters.values()
-    keywords = {p.name: p.annotation for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    keywords.pop("reduction", None)  # it chooses the overload
-    assert inspect.get_annotations(OPTIONS[name]) == keywords
+def parameters_of(function):
+    return inspect.signature(function).parameters.values()
+
+
+@pytest.mark.parametrize("name", OVERLOADED)
+def test_each_overload_takes_the_keywords_of_the_function(name):
+    function = getattr(fs, name)
+    keywords = {p.name: p for p in parameters_of(function) if p.kind is p.KEYWORD_ONLY}
+    for overload in get_overloads(function):
+        spelt = {p.name: p.default for p in parameters_of(overload) if p.kind is p.KEYWORD_ONLY}
+        options = [get_args(p.annotation)[0] for p in parameters_of(overload) if p.kind is p.VAR_KEYWORD]
+        shared = {key: kind for taken in options for key, kind in inspect.get_annotations(taken).items()}
+        assert sorted([*spelt, *shared]) == sorted(keywords)
+        assert shared == {key: keywords[key].annotation for key in shared}
+        for key, default in spelt.items():  # none where the overload is that of another value
+            assert default in (..., inspect.Parameter.empty, keywords[key].default)
+
+
+@pytest.mark.parametrize("name", OVERLOADED)
+def test_the_first_overload_is_that_of_other_libraries(name):
+    first, *others = [next(iter(parameters_of(overload))).annotation for overload in get_overloads(getattr(fs, name))]
+    assert first is typing.ForeignT and others and first not in others
 
 
 def test_the_literals_are_the_allowed_values():

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastsoftmax as fs
+from fastsoftmax import optim
 from fastsoftmax.typing import BackendName, Labels, Reduction, Rows
 
 Floats = NDArray[np.float32]
@@ -96,6 +97,7 @@ def the_gradient_has_the_dtype_of_the_logits() -> None:
     assert_type(found.dlogits, NDArray[np.float64])
     assert_type(fs.cross_entropy_and_grad(counts, labels).dlogits, NDArray[Any])
     assert_type(fs.soft_cross_entropy_and_grad(logits, logits).dlogits, Floats)
+    assert_type(fs.soft_cross_entropy_and_grad(logits, [[0.2] * 5] * 3).dlogits, NDArray[Any])
     assert_type(fs.soft_cross_entropy_and_grad([[1, 2]], [[0, 1]], reduction="sum").loss, np.float64)
     if TYPE_CHECKING:
         found.losses.sum()  # type: ignore[attr-defined]
@@ -106,9 +108,91 @@ def the_gradient_has_the_dtype_of_the_logits() -> None:
 def divergences_come_one_a_row() -> None:
     assert_type(fs.entropy(np.full((3, 2), 0.5)), Rows[np.float64])
     assert_type(fs.kl_divergence(np.full((2, 2), 0.5), np.full((2, 2), 0.5), axis=0), Rows[np.float64])
+    assert_type(fs.js_divergence([0.5, 0.5], np.full(2, 0.5)), Rows[np.float64])
     if TYPE_CHECKING:
         fs.entropy(logits, keepdims=True)  # type: ignore[call-overload]
         fs.kl_divergence(logits)  # type: ignore[call-overload]
+        fs.js_divergence(logits, logits, reduction="sum")  # type: ignore[call-overload]
+
+
+def divergences_with_logits_are_reduced_as_losses() -> None:
+    assert_type(fs.kl_divergence_with_logits(wide, logits, target_logits=True, softcap=3), np.float64)
+    assert_type(fs.kl_divergence_with_logits(logits, logits, log_target=True, reduction="none"), Rows[np.float64])
+    assert_type(fs.kl_divergence_with_logits_and_grad(logits, logits, reverse=True).dlogits, Floats)
+    assert_type(fs.kl_divergence_with_logits_and_grad([[0.5, 0.5]], [[1, 2]], dlosses=2).dlogits, NDArray[Any])
+    assert_type(fs.kl_divergence_with_logits_and_grad(wide, wide, reduction="none").loss, Rows[np.float64])
+    assert_type(fs.entropy_with_logits(logits), Rows[np.float64])
+    assert_type(fs.entropy_with_logits(logits, reduction="mean", sample_weight=[1, 2, 3]), np.float64)
+    found = fs.entropy_with_logits_and_grad(logits, out=logits.copy())
+    assert_type(found, fs.CrossEntropyGrad[Rows[np.float64], np.float32])
+    assert_type(fs.entropy_with_logits_and_grad(counts, reduction="sum"), fs.CrossEntropyGrad[np.float64, Any])
+    if TYPE_CHECKING:
+        fs.kl_divergence_with_logits(logits, logits, log_target="yes")  # type: ignore[call-overload]
+        fs.kl_divergence_with_logits(logits, labels=labels)  # type: ignore[call-overload]
+        fs.entropy_with_logits(logits, class_weight=wide)  # type: ignore[call-overload]
+        fs.entropy_with_logits_and_grad(logits, reduction="batchmean")  # type: ignore[call-overload]
+
+
+def a_few_classes_with_shares() -> None:
+    assert_type(fs.sparse_cross_entropy(logits, [[0, 1]] * 3, [[0.5, 0.5]] * 3), np.float64)
+    assert_type(fs.sparse_cross_entropy(logits, labels[:, None], wide[:, :1], reduction="none"), Rows[np.float64])
+    found = fs.sparse_cross_entropy_and_grad(logits, labels[:, None], wide[:, :1], out=logits.copy())
+    assert_type(found, fs.CrossEntropyGrad[np.float64, np.float32])
+    if TYPE_CHECKING:
+        fs.sparse_cross_entropy(logits, labels)  # type: ignore[call-overload]
+        fs.sparse_cross_entropy(logits, logits, wide)  # type: ignore[arg-type]
+        fs.sparse_cross_entropy(logits, labels, wide, dlosses=2)  # type: ignore[call-overload]
+
+
+def derivatives_along_a_direction() -> None:
+    assert_type(fs.cross_entropy_jvp(logits, labels, logits, label_smoothing=0.1), np.float64)
+    assert_type(fs.cross_entropy_jvp(logits, labels, wide, reduction="none"), Rows[np.float64])
+    assert_type(fs.cross_entropy_hvp(logits, labels, logits, reduction="none", out=logits.copy()), Floats)
+    assert_type(fs.cross_entropy_hvp(counts, labels, logits), NDArray[Any])
+    if TYPE_CHECKING:
+        fs.cross_entropy_jvp(logits, labels)  # type: ignore[call-overload]
+        fs.cross_entropy_jvp(logits, labels, logits, dlosses=2)  # type: ignore[call-overload]
+        fs.cross_entropy_hvp(logits, labels, logits, softcap=3)  # type: ignore[call-overload]
+
+
+def scores_are_float64_and_int64() -> None:
+    scores = fs.score(logits, labels, top_k=2, ignore_index=None)
+    assert_type(scores, fs.Scores)
+    assert_type(scores.losses, Rows[np.float64])
+    assert_type(scores.ranks, Rows[np.int64])
+    assert_type(scores.top_ids, NDArray[np.int64] | None)
+    assert_type(fs.topk(logits, 2, axis=0), fs.TopK)
+    assert_type(fs.topk(logits, 1, out=(np.empty((3, 1)), np.empty((3, 1), np.int64))).ids, NDArray[np.int64])
+    assert_type(fs.target_log_prob(logits, [[0, 1]] * 3, softcap=2), Rows[np.float64])
+    assert_type(fs.sample(logits, np.random.default_rng(0), top_p=0.9), Rows[np.int64])
+    assert_type(fs.linear_score(logits, wide, [0, 1, 2], shift=0, top_k=1), fs.Scores)
+    if TYPE_CHECKING:
+        fs.score(logits)  # type: ignore[call-overload]
+        fs.score(logits, labels, reduction="sum")  # type: ignore[call-overload]
+        fs.topk(logits)  # type: ignore[call-overload]
+        fs.topk(logits, 0.5)  # type: ignore[call-overload]
+        fs.topk(logits, 1, out=wide)  # type: ignore[call-overload]
+        fs.target_log_prob(logits, [0.5])  # type: ignore[list-item]
+        fs.sample(logits, 0)  # type: ignore[call-overload]
+        fs.sample(logits, np.random.default_rng(0), k=1)  # type: ignore[call-overload]
+        fs.linear_score(logits, wide, labels, softmax=3)  # type: ignore[call-overload]
+        len(scores.top_ids)  # type: ignore[arg-type]
+
+
+def optimizers_step_arrays_of_their_owner() -> None:
+    optimizer: optim.Optimizer = optim.SGD(0.1, momentum=np.float32(0.9), weight_decay={"classifier": 0.01})
+    classifier = np.ones((7, 5), np.float32)
+    loss = fs.linear_cross_entropy_step(logits, classifier, labels, optimizer=optimizer).loss
+    assert_type(loss, np.float64)
+    assert_type(optimizer.n_steps, int)
+    assert_type(optimizer.state["classifier"], dict[str, NDArray[Any]])
+    for other in (optim.Adagrad(eps=0), optim.Adam(1e-3, betas=(0.9, 0.99))):
+        other.update("classifier", classifier, np.ones_like(classifier))
+    if TYPE_CHECKING:
+        optim.SGD("fast")  # type: ignore[arg-type]
+        optim.Adam(betas=0.9)  # type: ignore[arg-type]
+        optim.SGD(0.1).update("classifier", classifier)  # type: ignore[call-arg]
+        fs.linear_cross_entropy_step(logits, classifier, labels, optimizer=optim.SGD)  # type: ignore[call-overload]
 
 
 def controls_know_their_names() -> None:
@@ -199,6 +283,34 @@ def arrays_of_other_libraries_come_back() -> None:
     if TYPE_CHECKING:
         fs.softmax(object())  # type: ignore[call-overload]
         fs.linear_topk(tensor, classifier)  # type: ignore[call-overload]
+
+
+def also_from_scores_and_other_targets() -> None:
+    tensor, rng = Tensor(logits), np.random.default_rng(0)
+    scores = fs.score(tensor, labels, top_k=2)
+    assert_type(scores.ranks, Tensor)
+    assert_type(scores.top_ids, Tensor | None)
+    assert isinstance(scores.ranks, Tensor) and isinstance(scores.top_ids, Tensor)
+    assert fs.score(tensor, labels).top_ids is None
+    assert_type(fs.linear_score(tensor, Tensor(wide), [0, 1, 2]).losses, Tensor)
+    assert_type(fs.topk(tensor, 2).log_probs, Tensor)
+    out = Tensor(np.empty((3, 1))), Tensor(np.empty((3, 1), np.int64))
+    assert fs.topk(tensor, 1, out=out).ids is out[1]
+    assert_type(fs.target_log_prob(tensor, labels, out=Tensor(np.empty(3))), Tensor)
+    assert_type(fs.sample(tensor, rng, top_k=2), Tensor)
+    assert_type(fs.sparse_cross_entropy(tensor, labels[:, None], wide[:, :1]), Tensor)
+    assert_type(fs.sparse_cross_entropy_and_grad(tensor, labels[:, None], wide[:, :1]).dlogits, Tensor)
+    assert_type(fs.kl_divergence_with_logits(tensor, logits, target_logits=True, reduction="none"), Tensor)
+    assert_type(fs.kl_divergence_with_logits_and_grad(tensor, tensor, log_target=True).loss, Tensor)
+    assert_type(fs.entropy_with_logits(tensor, reduction="sum"), Tensor)
+    assert_type(fs.entropy_with_logits_and_grad(tensor, dlosses=-1).lse, Tensor)
+    assert_type(fs.js_divergence(tensor, logits), Tensor)
+    assert_type(fs.cross_entropy_jvp(tensor, labels, logits), Tensor)
+    assert_type(fs.cross_entropy_hvp(tensor, labels, tensor, out=Tensor(np.empty_like(logits))), Tensor)
+    if TYPE_CHECKING:
+        fs.topk(tensor, 1, out=out[0])  # type: ignore[call-overload]
+        fs.sample(tensor)  # type: ignore[call-overload]
+        fs.kl_divergence_with_logits(tensor)  # type: ignore[call-overload]
 
 
 def mean_loss(x: NDArray[np.floating[Any]], y: Labels, reduction: Reduction = "mean") -> Rows[np.float64]:

@@ -16,19 +16,21 @@ from numba.misc.appdirs import AppDirs
 
 # contract fuses a*b + c; error_model="numpy": x/0 is inf, without a branch. Never nnan or ninf: -inf is ordinary.
 OPTIONS = dict(nogil=True, error_model="numpy")
-jit = partial(njit, **OPTIONS, fastmath={"contract"})
-inlined = partial(njit, **OPTIONS, fastmath={"contract"}, forceinline=True)
+INNER = dict(no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by compiled code alone: half of what is to be made
+jit = partial(njit, **OPTIONS, **INNER, fastmath={"contract"})
+inlined = partial(njit, **OPTIONS, **INNER, fastmath={"contract"}, forceinline=True)
 # pasted into the caller before anything is optimised: f(out, out) is then seen to read and write one array,
 # whereas LLVM, given f(z, out) alone, adds a check for overlap that sends the in-place call to a scalar loop
 pasted = partial(njit, **OPTIONS, inline="always")
-sum_jit = partial(njit, **OPTIONS, fastmath={"reassoc", "contract", "nsz"})  # reassoc: a sum may use vector lanes
+sum_jit = partial(njit, **OPTIONS, **INNER, fastmath={"reassoc", "contract", "nsz"})  # reassoc: a sum may use vector lanes
 
 
 @lru_cache(maxsize=1)
 def _stamp():
     """A hash of every file that the kernels are made of."""
     here = Path(__file__).parent
-    files = [*sorted(here.glob("_numba_*.py")), here / "numba.py", here.parent / "contract.py"]
+    files = [*sorted(here.glob("_numba_*.py")), here / "numba.py", here.parent / "contract.py",
+             *sorted((here.parent / "numba").glob("*.py"))]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
 
 
@@ -75,11 +77,29 @@ class _Cache(caching.FunctionCache):
             pass
 
 
-def kernel(function):
-    """jit, compiled at the first call with each dtype, kept across processes."""
-    dispatcher = jit(function)
+class _CacheOfMore(_Cache):
+    """Of a function that calls others, given to it: kept apart by those, whose files are looked at as Numba does."""
+
+    def __init__(self, function, others):
+        super().__init__(function)
+        self._others = others
+
+    def _index_key(self, sig, codegen):
+        parts = [(other.py_func.__code__.co_filename, other.py_func.__qualname__, other.py_func.__code__.co_firstlineno,
+                  other._cache._impl.locator.get_source_stamp(), other._cache._index_key(sig, codegen)[2])
+                 for other in self._others]
+        return sig, codegen.magic_tuple(), *parts
+
+
+def kernel(function, others=()):
+    """jit, compiled at the first call with each dtype, kept across processes.
+
+    others: functions of a user that it calls; it is kept where those are, and changes with them."""
+    dispatcher = njit(function, **OPTIONS, fastmath={"contract"})
+    if any(isinstance(other._cache, caching.NullCache) for other in others):
+        return dispatcher
     try:
-        dispatcher._cache = _Cache(function)
+        dispatcher._cache = _CacheOfMore(function, others) if others else _Cache(function)
     except Exception:  # no folder to write in, or a Numba whose insides have moved
         pass
     return dispatcher

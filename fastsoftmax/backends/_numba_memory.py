@@ -184,24 +184,25 @@ def load_pair(typingctx, array, k):
     return types.UniTuple(lanes, 2)(array, types.int64), codegen
 
 
-def _put_pair(array, v, streams):
-    def put(context, builder, value, at):
-        align = context.get_abi_sizeof(value.type) if streams else array.dtype.bitwidth // 8
-        done = builder.store(value, at, align=align)
-        if streams:
-            done.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+def _put(context, builder, value, at, carrier, streams):
+    align = context.get_abi_sizeof(value.type) if streams else carrier.bitwidth // 8
+    done = builder.store(value, at, align=align)
+    if streams:
+        done.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
 
+
+def _put_pair(array, v, streams):
     def codegen(context, builder, signature, args):
         memory, k, *pair = args
         if array.dtype == types.uint16:
             low, high = (_rounded(builder, v) for v in pair)
             both = builder.or_(builder.lshr(low, _number(16)), builder.and_(high, _number(0xFFFF0000)))
-            put(context, builder, both, _address(builder, memory, k, WORDS))
+            _put(context, builder, both, _address(builder, memory, k, WORDS), array.dtype, streams)
         else:
             stored = _stored(array.dtype)
             for at, value in zip((k, builder.add(k, I64(v.count))), pair, strict=True):
                 value = _narrowed(builder, array.dtype, value)
-                put(context, builder, value, _address(builder, memory, at, stored))
+                _put(context, builder, value, _address(builder, memory, at, stored), array.dtype, streams)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, v, v), codegen
@@ -217,6 +218,56 @@ def store_pair(typingctx, array, k, v, w):
 def stream_pair(typingctx, array, k, v, w):
     """The same past the caches; array[k] must be the first of a cache line."""
     return _put_pair(array, v, True)
+
+
+@intrinsic
+def mixed_place(typingctx, array, j, lane):
+    """Which number after array[k] lane `lane` of vector j of load_pair(array, k) holds."""
+
+    def codegen(context, builder, signature, args):
+        _, j, lane = args
+        if array.dtype == types.uint16:
+            return builder.add(builder.shl(lane, I64(1)), j)
+        return builder.add(builder.mul(j, I64(OF[array.dtype].count)), lane)
+
+    return types.int64(array, types.int64, types.int64), codegen
+
+
+# One vector, its lanes in the order of memory.
+
+
+@intrinsic
+def load_whole(typingctx, array, k):
+    """array[k:k + width] as a vector."""
+    lanes = OF[array.dtype]
+
+    def codegen(context, builder, signature, args):
+        stored = _stored(array.dtype)
+        found = builder.load(_address(builder, *args, stored), align=array.dtype.bitwidth // 8)
+        return _widened(builder, array.dtype, found)
+
+    return lanes(array, types.int64), codegen
+
+
+def _put_whole(array, v, streams):
+    def codegen(context, builder, signature, args):
+        value, stored = _narrowed(builder, array.dtype, args[2]), _stored(array.dtype)
+        _put(context, builder, value, _address(builder, *args[:2], stored), array.dtype, streams)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, v), codegen
+
+
+@intrinsic
+def store_whole(typingctx, array, k, v):
+    """array[k:k + width] = v, rounded to nearest even."""
+    return _put_whole(array, v, False)
+
+
+@intrinsic
+def stream_whole(typingctx, array, k, v):
+    """The same past the caches; array[k] must be aligned as a vector is."""
+    return _put_whole(array, v, True)
 
 
 @intrinsic

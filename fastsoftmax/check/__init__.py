@@ -26,6 +26,7 @@ from .metrics import positive as positive
 from .metrics import positive_integers as positive_integers
 from .metrics import state_arrays as state_arrays
 from .numbers import backend_name as backend_name
+from .numbers import flag as flag
 from .numbers import number as number
 from .numbers import one_of as one_of
 from .numbers import thread_count as thread_count

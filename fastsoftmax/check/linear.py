@@ -8,7 +8,7 @@ import numpy as np
 from .. import dtypes
 from ..typing import Gradient
 from .arrays import Array, Shape, array, as_array, row_of, shares_memory, writeable_array
-from .numbers import integer, one_of
+from .numbers import integer, number, one_of
 from .problems import Problem, cross_entropy
 
 GRADIENTS = get_args(Gradient)
@@ -31,12 +31,13 @@ class LinearProblem(NamedTuple):
     pairs: bool = False  # whether factors are rounded to bfloat16, where the backend can multiply these
     optimizer: Any = None  # steps classifier and bias, which are then `parameters`, as soon as their gradients are complete
     parameters: tuple[Array | None, Array | None] = (None, None)
+    grad_filter: float | None = None
 
 
 def linear_cross_entropy(features: object, classifier: object, labels: object, bias: object, options: dict[str, Any], *,
                          shift: Any = 0, max_workspace_bytes: Any, wrt: object = (), dlosses: object = None,
                          out: object = None, accumulate: Any = False, grad_dtype: object = None,
-                         compute_dtype: object = None) -> LinearProblem:
+                         compute_dtype: object = None, grad_filter: object = None) -> LinearProblem:
     """Arguments of linear_cross_entropy, with gradients where `wrt` names some."""
     x, w = _matrix(features, "features"), _matrix(classifier, "classifier")
     if w.ndim != 2:
@@ -72,18 +73,20 @@ def linear_cross_entropy(features: object, classifier: object, labels: object, b
         x = x[..., :-shift, :]
     bias_real = None if b is None else np.ascontiguousarray(b, dtype=real)
     pairs = _pairs(compute_dtype, row, (x, w))
-    return LinearProblem(loss, x, w, bias_real, workspace, names, shift, shapes, rows, targets, bool(accumulate), pairs)
+    return LinearProblem(loss, x, w, bias_real, workspace, names, shift, shapes, rows, targets, bool(accumulate), pairs,
+                         grad_filter=_grad_filter(grad_filter))
 
 
 def linear_step(features: object, classifier: Any, labels: object, bias: Any, options: dict[str, Any], *, optimizer: Any,
                 shift: Any, max_workspace_bytes: Any, dlosses: object, compute_dtype: object,
-                wrt: object = GRADIENTS) -> LinearProblem:
+                wrt: object = GRADIENTS, grad_filter: object = None) -> LinearProblem:
     """Arguments of linear_cross_entropy_step: classifier and bias are written to, so they must be arrays already."""
     if not all(callable(getattr(optimizer, name, None)) for name in ("start", "step_part")):
         raise TypeError(f"optimizer must be one of fastsoftmax.optim, not {type(optimizer).__name__}")
     stepped = (*_wanted(wrt, True), "classifier", "bias")
     problem = linear_cross_entropy(features, classifier, labels, bias, options, shift=shift, wrt=stepped,
-                                   max_workspace_bytes=max_workspace_bytes, dlosses=dlosses, compute_dtype=compute_dtype)
+                                   max_workspace_bytes=max_workspace_bytes, dlosses=dlosses, compute_dtype=compute_dtype,
+                                   grad_filter=grad_filter)
     inputs = {"features": features, "labels": labels, "dlosses": dlosses, "class_weight": options["class_weight"],
               "sample_weight": options["sample_weight"], "classifier": classifier}
     for name, a in (("classifier", classifier), ("bias", bias)):
@@ -171,6 +174,10 @@ def _pairs(compute_dtype: object, row: dtypes.Dtype, arrays: tuple[Array, Array]
     if row is dtypes.F64:
         raise ValueError(f"compute_dtype is {name!r}, but there are float64 arrays, which are computed with as such")
     return bool(name == "bfloat16")
+
+
+def _grad_filter(value: Any) -> float | None:
+    return None if value is None else number(value, "grad_filter", 0.0, 1.0)
 
 
 def _gradient_rows(grad_dtype: object, arrays: tuple[Array, ...]) -> tuple[dtypes.Dtype, ...]:

@@ -47,6 +47,13 @@ def integer(value: Any, name: str) -> int:
         raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
 
 
+def flag(value: Any, name: str) -> bool:
+    """A Python or NumPy bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
+    return bool(value)
+
+
 def thread_count(n: SupportsIndex | str, name: str = "n") -> int:
     """A number of threads, at least 1; a string where it comes from an environment variable."""
     try:

@@ -36,8 +36,8 @@ def label_array(labels: object, lead: Shape | None, n_classes: int, ignore_index
 
 def class_indices(labels: object, n_classes: int, name: str) -> NDArray[np.int64]:
     """int64 indices in the shape they came in, each in [0, n_classes)."""
-    a = label_array(labels, None, n_classes, name=name)
     shape = as_array(labels, name, "fill it first").shape
+    a = label_array(labels, None, n_classes, name=name)
     outside = (a < 0) | (a >= n_classes)
     if outside.any():
         raise label_error(a, outside.argmax(), shape, n_classes, None, name)

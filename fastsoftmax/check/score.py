@@ -19,11 +19,8 @@ def scored(logits: object, labels: object, options: dict[str, Any]) -> Problem:
 
 
 def unlabelled(logits: object, softcap: Any, temperature: Any, axis: Any) -> Problem:
-    """Logits alone, with at least one class in each row."""
-    problem = softmax("lse_rows", logits, axis, temperature, None)
-    if problem.first.shape[-1] == 0:
-        raise ValueError("logits have zero classes: there is none to choose")
-    return problem._replace(cap=cap_of(softcap))
+    """Logits alone."""
+    return softmax("lse_rows", logits, axis, temperature, None)._replace(cap=cap_of(softcap))
 
 
 def ids_of(ids: object, problem: Problem) -> tuple[Array, Shape]:
@@ -41,19 +38,22 @@ def share_of(top_p: Any) -> float:
     return number(top_p, "top_p", 0.0, 1.0, above=True)
 
 
-def put(out: object, found: tuple[Array, ...], names: tuple[str, ...], logits: object) -> tuple[Array, ...]:
-    """Results, or the caller's arrays with these in them."""
+def put(out: object, found: tuple[Array, ...], names: tuple[str, ...], **inputs: object) -> tuple[Array, ...]:
+    """Results, or the caller's arrays with these in them, which share no memory with the inputs."""
     if out is None:
         return found
     given = (out,) if len(names) == 1 else out
-    if not isinstance(given, tuple) or len(given) != len(names):
+    if not isinstance(given, tuple):
         raise TypeError(f"out must be a tuple ({', '.join(names)}), not {type(out).__name__}")
+    if len(given) != len(names):
+        raise ValueError(f"out has length {len(given)}, but must be a tuple ({', '.join(names)})")
     targets = []
     for i, (a, result) in enumerate(zip(given, found, strict=True)):
         name = "out" if len(names) == 1 else f"out[{i}]"
         targets.append(plain_array(a, name, result.shape, result.dtype))
-        if shares_memory(np.asarray(logits), targets[i]):
-            raise ValueError(f"{name} overlaps logits")
+        for other, value in inputs.items():
+            if shares_memory(np.asarray(value), targets[i]):
+                raise ValueError(f"{name} overlaps {other}")
         if i and shares_memory(targets[0], targets[i]):
             raise ValueError(f"{name} overlaps out[0]")
     for target, result in zip(targets, found, strict=True):

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from .. import dtypes
 from ..contract import Targets
-from .arrays import Array, array, as_array, class_axis_last, out_array
-from .numbers import cap_of, one_of, scale_of
+from .arrays import Array, array, as_array, out_array
+from .numbers import cap_of, flag, one_of, scale_of
 from .problems import EMPTIES, REDUCTIONS, Problem, cross_entropy, problem_arrays
 from .rows import ignored_label, label_array, label_error, per_row
 
@@ -17,7 +17,7 @@ from .rows import ignored_label, label_array, label_error, per_row
 def sparse_cross_entropy(logits: object, indices: object, probs: object, options: dict[str, Any], *,
                          wants_out: bool = False, dlosses: object = None, out: Array | None = None) -> Problem:
     """Arguments of sparse_cross_entropy, with or without gradient. Rows of padding alone do not count."""
-    x = class_axis_last(array(logits, "logits"), options["axis"], "logits")
+    a, x, _, row = problem_arrays(logits, None, options["axis"], ("logits",))
     lead, n_classes = x.shape[:-1], x.shape[-1]
     ids = _ids(indices, lead, n_classes, options["ignore_index"])
     shares = array(probs, "probs")
@@ -32,17 +32,20 @@ def sparse_cross_entropy(logits: object, indices: object, probs: object, options
     inner = {**options, "ignore_index": None, "sample_weight": None if plain else weight.reshape(lead)}
     if x.shape[-1] == 0 and not math.prod(lead):
         inner["ignore_index"] = 0
-    problem = cross_entropy(logits, np.zeros(lead, np.int64), None, inner, wants_out=wants_out, dlosses=dlosses, out=out)
+    problem = cross_entropy(logits, np.zeros(lead, np.int64), None, inner, wants_out=wants_out, dlosses=dlosses)
+    inputs = [("logits", logits), ("indices", indices), ("probs", probs), ("dlosses", dlosses),
+              ("class_weight", options["class_weight"]), ("sample_weight", given)]
     total = float(np.sum(weight))
-    return problem._replace(labels=targets, total_weight=total, grad_scale=_norm(problem.reduction, problem.empty, total))
+    return problem._replace(labels=targets, out=out_array(out, a, options["axis"], row, inputs), out_given=out,
+                            total_weight=total, grad_scale=_norm(problem.reduction, problem.empty, total))
 
 
 def _ids(indices: object, lead: tuple[int, ...], n_classes: int, ignore_index: Any) -> NDArray[np.int64]:
     """(n_rows, n) ids, -1 where there is none, in memory of their own."""
+    ids = label_array(indices, None, n_classes, ignore_index, "indices")
     shape = as_array(indices, "indices", "fill it with ignore_index").shape
     if len(shape) != len(lead) + 1 or shape[:-1] != lead:
         raise ValueError(f"indices has shape {shape}, but must have {lead} and one axis more")
-    ids = label_array(indices, shape, n_classes, ignore_index, "indices")
     padding = ignored_label(ignore_index)
     outside = ((ids < 0) | (ids >= n_classes)) & (ids != padding)
     if outside.any():
@@ -65,11 +68,11 @@ def merged(ids: NDArray[np.int64], shares: NDArray[np.float64]) -> Targets:
 
 def divergence(kernel: str, target: object, logits: object, kind: str, options: dict[str, Any], *, wants_out: bool = False,
                dlosses: object = None, out: Array | None = None) -> Problem:
-    """Arguments of what compares logits with distributions that `target` holds, None for none.
+    """Arguments of what compares logits with distributions that `target` holds; of kind "logits" there is none.
 
     options: sample_weight, softcap, temperature, axis, reduction, empty.
     """
-    names = ("logits",) if target is None else ("logits", "target")
+    names = ("logits",) if kind == "logits" else ("logits", "target")
     a, x, second, row = problem_arrays(logits, target, options["axis"], names)
     inputs = [("logits", logits), ("target", target)]
     return _divergence(kernel, row, a, x, second, kind, options, wants_out, dlosses, out, inputs)
@@ -101,12 +104,10 @@ def _norm(reduction: str, empty: str, total: float) -> float:
 
 def target_kind(log_target: object, target_logits: object) -> str:
     """What the target holds: "probs", "logs" or "logits"."""
-    for value, name in ((log_target, "log_target"), (target_logits, "target_logits")):
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
-    if log_target and target_logits:
+    is_log, is_logits = flag(log_target, "log_target"), flag(target_logits, "target_logits")
+    if is_log and is_logits:
         raise ValueError("log_target and target_logits are both True: the target is one or the other")
-    return "logs" if log_target else "logits" if target_logits else "probs"
+    return "logs" if is_log else "logits" if is_logits else "probs"
 
 
 def direction(logits: object, labels: object, tangents: object, options: dict[str, Any], *, wants_out: bool = False,

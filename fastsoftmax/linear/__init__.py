@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from . import by_classes, by_rows, steps
+from . import by_classes, by_rows, filtering, steps
 from .results import Results, clear, make_plan, make_products, new_results
 
 
@@ -12,13 +12,17 @@ def execute(problem):
     """Allocate results and workspace, then fill them, by rows or by classes as planned -> Results."""
     rows, p = _planned(problem)
     results = new_results(problem, p, rows)
+    if problem.grad_filter is not None:
+        results = results._replace(bound=filtering.none(problem))
     if p.n_rows == 0 or p.n_classes == 0:
         clear(problem, results)
         return results
     if problem.optimizer is not None:
         steps.start(problem)
-    (by_classes if p.order == "classes" else by_rows).fill(problem, results, make_products(problem, p))
-    return results
+    products = make_products(problem, p)
+    kept = filtering.Filter(problem, results, products) if p.kept_cost else None
+    (by_classes if p.order == "classes" else by_rows).fill(problem, results, products, kept)
+    return results._replace(bound=kept.bound()) if kept else results
 
 
 def planned(problem):

@@ -11,9 +11,9 @@ from . import steps
 from .results import Blocks, aligned, check_row, chosen, is_real, per_row, place, put
 
 
-def fill(problem, results, products):
-    """Losses and gradients of all rows that count."""
-    sweeps = Sweeps(problem, results, products)
+def fill(problem, results, products, kept):
+    """Losses and gradients of all rows that count. kept: a Filter, or None."""
+    sweeps = Sweeps(problem, results, products, kept)
     sweeps.statistics()
     if problem.optimizer is not None:
         sweeps.gradients(lambda classes, tiles: steps.step(problem, classes, tiles))
@@ -30,9 +30,9 @@ def _put(problem, gradients, classes, tiles):
 class Sweeps:
     """Two passes over the classes, with what the rows are known by between them."""
 
-    def __init__(self, problem, results, products):
+    def __init__(self, problem, results, products, kept):
         p = self.plan = results.plan
-        self.problem, self.results, self.products = problem, results, products
+        self.problem, self.results, self.products, self.kept = problem, results, products, kept
         self.blocks = Blocks(problem, p)
         self.states = np.empty((p.n_rows, n_blocks(p.n_classes), PARTS))
         self.finals = np.empty((p.n_rows, FINALS))
@@ -84,11 +84,13 @@ class Sweeps:
                 self._logits(rows, count, class0, class1)
                 self._phase(WRITE, some, rows, class0, class1)
                 self._phase(WRITE + 1, some, rows, class0, class1)
+                block = (self.kept.products_of(self.blocks.logits, self.blocks.features, rows, count, class0, class1)
+                         if self.kept else self.products)
                 if dfeatures is not None:
-                    self._add_dfeatures(sums, some, rows, count, class0, class1)
+                    self._add_dfeatures(block, sums, some, rows, count, class0, class1)
                 if tile is not None or bias is not None:
-                    self.products.dclassifier(self.blocks.logits, self.blocks.features, count, some_tile, some_bias,
-                                              some.start == 0)
+                    block.dclassifier(self.blocks.logits, self.blocks.features, count, some_tile, some_bias,
+                                      some.start == 0)
             use(slice(class0, class1), (some_tile, some_bias))
         if sums is not dfeatures:
             for some, rows, _ in self._row_blocks():
@@ -101,10 +103,10 @@ class Sweeps:
             return dfeatures
         return np.empty((self.plan.n_rows, self.plan.n_features), real)
 
-    def _add_dfeatures(self, sums, some, rows, count, class0, class1):
+    def _add_dfeatures(self, products, sums, some, rows, count, class0, class1):
         at = some if sums is not self.results.gradients[0] else place(self.problem, rows)
         block = self.blocks.dfeatures
         if class0:
             block[:count, :self.plan.n_features] = sums[at]
-        self.products.dfeatures(self.blocks.logits, block, count, class0, class1, class0 == 0)
+        products.dfeatures(self.blocks.logits, block, count, class0, class1, class0 == 0)
         sums[at] = block[:count, :self.plan.n_features]

@@ -18,6 +18,7 @@ class Results(NamedTuple):
     lse: np.ndarray
     gradients: tuple
     rows: np.ndarray | None  # (plan.n_rows,) which count, None for all
+    bound: tuple | None = None  # a filtering.Bound, where gradients are filtered
 
 
 def make_plan(problem, n_rows):

@@ -53,3 +53,24 @@ def checked(tensor: object, name: str, *, floats: bool = True) -> None:
         raise TypeError(f"{name} has layout {tensor.layout}, but must be dense: {name}.to_dense()")
     if floats and tensor.dtype not in FLOATS:
         raise TypeError(f"{name} has dtype {tensor.dtype}; allowed are " + ", ".join(map(str, FLOATS)))
+
+
+def wide(tensor: Tensor) -> torch.dtype:
+    """The dtype of numbers that are to be compared or subtracted, not trained with: no 16 bits."""
+    return torch.float64 if tensor.dtype is torch.float64 else torch.float32
+
+
+def class_dim(tensor: Tensor, dim: int, name: str = "input") -> int:
+    """The class axis, counted from the first."""
+    if not tensor.ndim:
+        raise ValueError(f"{name} must have a class axis, but is 0-dimensional")
+    if isinstance(dim, bool) or not isinstance(dim, int):
+        raise TypeError(f"dim must be an integer, not {type(dim).__name__}")
+    if not -tensor.ndim <= dim < tensor.ndim:
+        raise ValueError(f"dim is {dim}, outside [{-tensor.ndim}, {tensor.ndim}) for {name} of shape {tuple(tensor.shape)}")
+    return dim % tensor.ndim
+
+
+def lead_of(tensor: Tensor, dim: int) -> tuple[int, ...]:
+    """The shape without the class axis."""
+    return (*tensor.shape[:dim], *tensor.shape[dim + 1:])

@@ -25,7 +25,7 @@ def class_axis(input: Tensor) -> int:
 
 def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, ignore_index: int,
                   label_smoothing: float, z_loss: float, softcap: float | None) -> Tensor:
-    z = capped(input.float() if input.dtype in HALVES else input, softcap)
+    z = capped(widened(input), softcap)
     w = None if weight is None else weight.to(z.dtype)
     if not z_loss:
         return functional.cross_entropy(z, target, w, ignore_index=ignore_index, reduction=reduction,
@@ -39,7 +39,7 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None, reductio
         squares = torch.where(counts, squares, 0)
         total = counts.sum() if w is None else torch.where(counts, w[target.where(counts, 0)], 0).sum()
     losses = losses + squares
-    return losses if reduction == "none" else losses.sum() if reduction == "sum" else losses.sum() / total
+    return reduced(losses, reduction, total)
 
 
 def linear_cross_entropy(input: Tensor, linear_weight: Tensor, target: Tensor, linear_bias: Tensor | None,
@@ -49,6 +49,57 @@ def linear_cross_entropy(input: Tensor, linear_weight: Tensor, target: Tensor, l
     bias = None if linear_bias is None else linear_bias.to(dtype)
     logits = functional.linear(input.to(dtype), linear_weight.to(dtype), bias)
     return cross_entropy(logits, target, weight, *options)
+
+
+def sparse_cross_entropy(input: Tensor, indices: Tensor, probs: Tensor, weight: Tensor | None, reduction: str,
+                         ignore_index: int, label_smoothing: float, z_loss: float, softcap: float | None,
+                         temperature: float, dim: int) -> Tensor:
+    z = widened(input).movedim(dim, -1) / temperature
+    ids, shares = indices.movedim(dim, -1).to(torch.int64), probs.movedim(dim, -1).to(z.dtype)
+    counts = ids != ignore_index
+    q = torch.zeros_like(z).scatter_add(-1, ids.where(counts, 0), shares.where(counts, 0))
+    losses = cross_entropy(z.reshape(-1, z.shape[-1]), q.reshape(-1, z.shape[-1]), weight, "none", ignore_index,
+                           label_smoothing, z_loss, softcap)
+    rows = counts.any(-1)
+    return reduced(losses.reshape(rows.shape).where(rows, 0), reduction, rows.sum())
+
+
+def kl_divergence(target: Tensor, logits: Tensor, reduction: str, log_target: bool, target_logits: bool, reverse: bool,
+                  softcap: float | None, temperature: float, dim: int) -> Tensor:
+    log_p = torch.log_softmax(capped(widened(logits) / temperature, softcap), dim)
+    t = widened(target)
+    log_q = torch.log_softmax(t / temperature, dim) if target_logits else t if log_target else None
+    p, q = log_p.exp(), t if log_q is None else log_q.exp()
+    nothing = (p if reverse else q) == 0  # 0*log 0 = 0, and so are its derivatives
+    log_p, log_q = log_p.masked_fill(nothing, 0), t.masked_fill(nothing, 1).log() if log_q is None else log_q
+    log_q = log_q.masked_fill(nothing, 0)
+    terms = p * (log_p - log_q) if reverse else q * (log_q - log_p)
+    losses = terms.sum(dim)
+    return reduced(losses, reduction, losses.numel())
+
+
+def entropy(logits: Tensor, reduction: str, softcap: float | None, temperature: float, dim: int) -> Tensor:
+    log_p = torch.log_softmax(capped(widened(logits) / temperature, softcap), dim)
+    p = log_p.exp()
+    losses = -(p * log_p.masked_fill(p == 0, 0)).sum(dim)
+    return reduced(losses, reduction, losses.numel())
+
+
+def widened(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in HALVES else tensor
+
+
+def reduced(losses: Tensor, reduction: str, total: Any) -> Tensor:
+    return losses if reduction == "none" else losses.sum() if reduction == "sum" else losses.sum() / total
+
+
+def first_order(loss: Callable[..., Tensor], inputs: Sequence[Tensor | None], upstream: Tensor,
+                needed: Sequence[bool]) -> list[Tensor | None]:
+    """The gradient of upstream*loss(*inputs) with regard to the inputs that are `needed`."""
+    at = [i for i, need in enumerate(needed) if need]
+    value, pull, *_ = torch.func.vjp(lambda *some: loss(*_replaced(inputs, at, some)), *(inputs[i] for i in at))
+    found = iter(pull(upstream.to(value.dtype)))
+    return [next(found) if need else None for need in needed]
 
 
 def second_order(loss: Callable[..., Tensor], inputs: Sequence[Tensor | None], upstream: Tensor, vs: Sequence[Tensor],

@@ -1,12 +1,17 @@
 """[5] The losses as modules, with torch's arguments and the same names in a state_dict."""
 
+import inspect
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .divergences import kl_divergence_with_logits
 from .linear import linear_cross_entropy
 from .losses import cross_entropy
+from .sparse import sparse_cross_entropy
 
 
 class CrossEntropyLoss(nn.CrossEntropyLoss):
@@ -59,3 +64,38 @@ class LinearCrossEntropyLoss(nn.Module):
         return (f"in_features={self.in_features}, num_classes={self.num_classes}, out_features={self.out_features}, "
                 f"reduction={self.reduction!r}, ignore_index={self.ignore_index}, label_smoothing={self.label_smoothing}, "
                 f"z_loss={self.z_loss}, softcap={self.softcap}")
+
+
+class _WithOptions(nn.Module):
+    """A loss with the keywords of its function, which are checked here."""
+
+    def __init__(self, function: Callable[..., Tensor], n_tensors: int, options: dict[str, Any]) -> None:
+        super().__init__()
+        inspect.signature(function).bind(*[None] * n_tensors, **options)
+        self.options = options
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+
+
+class SparseCrossEntropyLoss(_WithOptions):
+    """`sparse_cross_entropy`, whose keywords these are; called with (input, indices, probs)."""
+
+    weight: Tensor | None
+
+    def __init__(self, weight: Tensor | None = None, **options: Any) -> None:
+        super().__init__(sparse_cross_entropy, 4, options)
+        self.register_buffer("weight", weight)
+
+    def forward(self, input: Tensor, indices: Tensor, probs: Tensor) -> Tensor:
+        return sparse_cross_entropy(input, indices, probs, self.weight, **self.options)
+
+
+class KLDivergenceLoss(_WithOptions):
+    """`kl_divergence_with_logits`, whose keywords these are; called with (target, logits)."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(kl_divergence_with_logits, 2, options)
+
+    def forward(self, target: Tensor, logits: Tensor) -> Tensor:
+        return kl_divergence_with_logits(target, logits, **self.options)

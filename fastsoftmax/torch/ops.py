@@ -21,25 +21,29 @@ class Op:
     schema    as torch.library.define takes it
     compute   the kernel: tensors on the CPU -> new tensors, never inputs
     fake      the same of shapes and dtypes alone
-    save, backward  as torch.library.register_autograd takes them: save(ctx, inputs, output), backward(ctx, *upstreams)
+    save, backward  as torch.library.register_autograd takes them: save(ctx, inputs, output), backward(ctx, *upstreams);
+              left out where nothing is differentiable and all inputs are detached
 
     Called eagerly, it goes straight to the kernel, because dispatcher and registered formula take 10 us together; a graph
     that is being traced or compiled sees the operator.
     """
 
-    def __init__(self, schema: str, compute: Callable[..., Any], fake: Callable[..., Any], save: Callable[..., None],
-                 backward: Callable[..., Any]) -> None:
+    def __init__(self, schema: str, compute: Callable[..., Any], fake: Callable[..., Any],
+                 save: Callable[..., None] | None = None, backward: Callable[..., Any] | None = None) -> None:
         name = schema[:schema.index("(")]
+        own = re.findall(r"(\w+)[,)]", schema)  # names of the public face that are the door's too
 
         def kernel(*arguments: Any) -> Any:
             try:
                 return compute(*arguments)
             except (TypeError, ValueError) as error:  # which speaks of the public face's arguments
-                raise type(error)(_named.sub(lambda found: NAMES[found[0]], str(error))) from None
+                raise type(error)(_named.sub(lambda found: found[0] if found[0] in own else NAMES[found[0]],
+                                             str(error))) from None
 
         LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
         LIBRARY.impl(name, kernel, "CPU")
         torch.library.register_fake(f"fastsoftmax::{name}", fake, lib=LIBRARY)
+        save, backward = save or _nothing_to_save, backward or _no_gradient
         torch.library.register_autograd(f"fastsoftmax::{name}", backward, setup_context=save, lib=LIBRARY)
         formulas = {"forward": kernel, "setup_context": save, "backward": backward, "vmap": self._one_by_one}
         node = type(name, (torch.autograd.Function,), {key: staticmethod(f) for key, f in formulas.items()})
@@ -62,6 +66,14 @@ class Op:
             return torch.stack(found), 0
         stacked = tuple(map(torch.stack, zip(*found, strict=True)))
         return stacked, (0,) * len(stacked)
+
+
+def _nothing_to_save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.mark_non_differentiable(*((output,) if isinstance(output, Tensor) else output))
+
+
+def _no_gradient(ctx: Any, *upstreams: Any) -> tuple[None, ...]:
+    return (None,) * len(ctx.needs_input_grad)
 
 
 def is_eager() -> bool:

@@ -52,7 +52,7 @@ class Model:
         """One update on contexts (n_rows, n_previous), labels (n_rows,) -> mean loss in nats before it."""
         inputs = self._inputs(contexts)
         features = np.tanh(product(inputs, self.hidden))
-        loss, dfeatures, _ = fs.linear_cross_entropy_step(
+        loss, dfeatures, *_ = fs.linear_cross_entropy_step(
             features, self.classifier, labels, bias=self.bias, optimizer=optimizers["classifier"],
             max_workspace_bytes=WORKSPACE_BYTES)
         dsums = dfeatures * (1 - np.square(features))
