@@ -26,7 +26,7 @@ class CompactGrad:
     shape, dtype   of dlogits, (..., n_classes)
 
     `g @ w` and `g.T @ x` are products with dlogits, np.asarray(g) is dlogits. The logits are not copied: where they are
-    changed, so is what comes later. Labels and weights are.
+    changed, so is what comes later. Labels and weights are. Arguments may be arrays of any library, results are NumPy's.
     """
 
     __array_ufunc__ = None  # x @ g is asked of __rmatmul__, not of np.asarray(g)

@@ -238,6 +238,30 @@ def test_a_state_travels(backend):
     assert isinstance(again, fs.RowState)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_tensors(dtype):
+    torch = pytest.importorskip("torch")
+    x = logits_of((4, 50), dtype)
+    logits = torch.from_numpy(x.astype(np.float32)).to(getattr(torch, dtype))
+    labels = torch.tensor([1, 2, 49, -100])
+    state = fs.merge_states(states_of(logits, labels, [(0, 30), (30, 50)], top_k=2))
+    want = fs.score(x, labels.numpy(), top_k=2)
+    counts = counts_of(logits, state, [(0, 30), (30, 50)])
+    assert isinstance(counts, torch.Tensor) and isinstance(state.m, np.ndarray)
+    np.testing.assert_array_equal(state.scores(counts).ranks, want.ranks)
+    np.testing.assert_equal(fs.Metrics().update(fs.score(logits, labels)).compute(), fs.Metrics().update(want).compute())
+    part = logits[:, 30:].contiguous()
+    got = fs.shard_cross_entropy_grad(part, state, shard_offset=30)
+    assert isinstance(got, torch.Tensor) and got.dtype == logits.dtype
+    assert fs.shard_cross_entropy_grad(part, state, shard_offset=30, out=part) is part
+    assert torch.equal(part, got)
+    dense = fs.cross_entropy_and_grad(logits, labels, reduction="none").dlogits
+    torch.testing.assert_close(got, dense[:, 30:])
+    compact = fs.cross_entropy_compact_grad(logits, labels, reduction="none")
+    np.testing.assert_array_equal(compact.rows().astype(np.float32), dense.float().numpy())
+    np.testing.assert_allclose(compact @ torch.ones(50, 3), np.zeros((4, 3)), atol=1e-6)
+
+
 def test_threads_change_no_bit(backend):
     x, y = make("logits", (200, 9000), "float32"), make("labels", (200, 9000), "float64")
     found = []
