@@ -24,6 +24,7 @@ class Scores(NamedTuple):
     losses         -log softmax(input)[target]              log_probs    minus these
     lse            log-sum-exp                              entropy      -sum p*log p of the prediction, in nats
     ranks          1 where the target is the first class    argmax       the first class
+    confidence     the probability of argmax
     top_ids, top_log_probs   top_k classes at `dim`, as topk has them; None without top_k
     """
 
@@ -33,6 +34,7 @@ class Scores(NamedTuple):
     ranks: Tensor
     argmax: Tensor
     entropy: Tensor
+    confidence: Tensor
     top_ids: Tensor | None
     top_log_probs: Tensor | None
 
@@ -50,8 +52,8 @@ def score(input: Tensor, target: Tensor, *, top_k: int = 0, ignore_index: int = 
     """
     checked(input, "input")
     checked(target, "target", floats=False)
-    found = _score(input.detach(), target, top_k, ignore_index, temperature, softcap, class_dim(input, dim))
-    return Scores(*found[:6], *(found[6:] if top_k else (None, None)))
+    *rows, ids, log_probs = _score(input.detach(), target, top_k, ignore_index, temperature, softcap, class_dim(input, dim))
+    return Scores(*rows, *((ids, log_probs) if top_k else (None, None)))
 
 
 def topk(input: Tensor, k: int, *, temperature: float = 1.0, softcap: float | None = None, dim: int = -1) -> TopK:
@@ -88,7 +90,7 @@ def _score_compute(input: Tensor, target: Tensor, top_k: int, ignore_index: int,
                    dim: int) -> tuple[Tensor, ...]:
     found = api_score.score(array_of(input), array_of(target), top_k=top_k, ignore_index=ignore_index,
                             temperature=temperature, softcap=softcap, axis=dim)
-    rows = [_tensor(a, input) for a in found[:6]]
+    rows = [_tensor(a, input) for a in found[:-2]]
     if found.top_ids is None:
         return *rows, *_nothing(input)
     return *rows, _tensor(found.top_ids, input, dim), _tensor(found.top_log_probs, input, dim)
@@ -97,7 +99,7 @@ def _score_compute(input: Tensor, target: Tensor, top_k: int, ignore_index: int,
 def _score_fake(input: Tensor, target: Tensor, top_k: int, *options: Any) -> tuple[Tensor, ...]:
     dim = options[-1]
     lead = lead_of(input, dim)
-    dtypes = [wide(input)] * 3 + [torch.int64] * 2 + [wide(input)]
+    dtypes = [wide(input)] * 3 + [torch.int64] * 2 + [wide(input)] * 2
     rows = [input.new_empty(lead, dtype=dtype) for dtype in dtypes]
     top = _topk_fake(input, top_k, dim) if top_k else _nothing(input)[::-1]
     return *rows, *top[::-1]
@@ -133,7 +135,7 @@ def _sample_compute(input: Tensor, words: Tensor, temperature: float, top_k: int
 
 
 _score = Op("score(Tensor input, Tensor target, SymInt top_k, int ignore_index, float temperature, float? softcap, "
-            "int dim) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)", _score_compute, _score_fake)
+            f"int dim) -> ({', '.join(['Tensor'] * len(Scores._fields))})", _score_compute, _score_fake)
 _topk = Op("topk(Tensor input, SymInt k, float temperature, float? softcap, int dim) -> (Tensor, Tensor)", _topk_compute,
            _topk_fake)
 _sample = Op("sample(Tensor input, Tensor words, float temperature, SymInt top_k, float top_p, float? softcap, int dim) "

@@ -76,11 +76,20 @@ def test_score(shape, dim, dtype):
         right = right.movedim(-1, dim) if name.startswith("top") else right
         assert tensor.dtype is (torch.int64 if right.dtype is torch.int64 else wide) and not tensor.requires_grad
         torch.testing.assert_close(tensor, right.to(tensor.dtype))
-    assert fst.score(x, y, dim=dim)[6:] == (None, None)
+    assert fst.score(x, y, dim=dim)[-2:] == (None, None) and fst.Scores._fields == fs.Scores._fields
     top = fst.topk(x, 3, temperature=0.7, softcap=5.0, dim=dim)
     counts = (y != -100).unsqueeze(dim)
     assert found.top_ids.equal(top.ids.where(counts, -1)) and found.top_log_probs.equal(top.log_probs.where(counts, 0))
     assert not top.log_probs.requires_grad
+
+
+def test_metrics_take_scores_of_tensors():
+    x = logits((50, 7))
+    y = labels(x, 1)
+    y[0] = -100
+    found, plain = (fs.Metrics().update(scores).compute() for scores in (
+        fst.score(x, y), fs.score(x.detach().numpy(), y.numpy())))
+    assert found.n_rows == 49 and found.perplexity == plain.perplexity and found.hits == plain.hits
 
 
 @pytest.mark.parametrize(("shape", "dim"), SHAPES, ids=str)
