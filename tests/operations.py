@@ -142,6 +142,25 @@ def kl_divergence(p, q):
     return [(reference.kl_divergence(p, q), _sum(terms) + _sum(np.abs(p)))]
 
 
+def js_divergence(p, q):
+    p, q = p.astype(reference.WIDE), q.astype(reference.WIDE)
+    m = (p + q) / 2
+    with np.errstate(all="ignore"):
+        terms = [np.where(a == 0, 0, a * (np.log(a) - np.log(m))) for a in (p, q)]
+    return [(_sum(terms[0] + terms[1]) / 2, _sum(np.abs(terms[0]) + np.abs(terms[1])) + _sum(p + q))]
+
+
+def entropy_with_logits_and_grad(x):
+    z = x.astype(reference.WIDE)
+    p, log_p = reference.softmax(z), reference.log_softmax(z)
+    with np.errstate(all="ignore"):
+        size = np.where(p == 0, 0, p * (1 + depths(x)) * (1 + np.abs(log_p)))
+        value = -_sum(np.where(p == 0, 0, p * log_p))
+        gradient = np.where(p == 0, 0, -p * (log_p + value[..., None]))
+    total = _sum(size)
+    return [(value, total), (gradient, size + (1 + depths(x)) * p * total[..., None]), logsumexp(x)[0]]
+
+
 def _first(right):
     return lambda *inputs: right(*inputs)[:1]
 
@@ -168,5 +187,10 @@ OPERATIONS = {
                                              partial(fs.soft_cross_entropy_and_grad, **_none),
                                              soft_cross_entropy_and_grad, True),
     "entropy": Operation("entropy_rows", ("probs",), fs.entropy, entropy, False),
+    "entropy_with_logits": Operation("centered_rows", ("logits",), fs.entropy_with_logits,
+                                     _first(entropy_with_logits_and_grad), False),
+    "entropy_with_logits_and_grad": Operation("centered_rows", ("logits",), fs.entropy_with_logits_and_grad,
+                                              entropy_with_logits_and_grad, True),
+    "js_divergence": Operation("js_divergence_rows", ("probs", "other probs"), fs.js_divergence, js_divergence, False),
     "kl_divergence": Operation("kl_divergence_rows", ("probs", "other probs"), fs.kl_divergence, kl_divergence, False),
 }

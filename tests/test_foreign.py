@@ -116,8 +116,8 @@ def test_the_linear_operations_too(library):
         *zip(fs.linear_score(x, w, y, top_k=2), fs.linear_score(X, W, LABELS, top_k=2), strict=True),
         (fs.linear_sample(x, w, np.random.default_rng(0)), fs.linear_sample(X, W, np.random.default_rng(0))),
         *zip(fs.linear_topk(x, w, 2), fs.linear_topk(X, W, 2), strict=True),
-        *zip(fs.linear_cross_entropy_and_grad(x, w, y, bias=make(np.ones(7, np.float32))),
-             fs.linear_cross_entropy_and_grad(X, W, LABELS, bias=np.ones(7, np.float32)), strict=True),
+        *zip(fs.linear_cross_entropy_and_grad(x, w, y, bias=make(np.ones(7, np.float32)))[:5],
+             fs.linear_cross_entropy_and_grad(X, W, LABELS, bias=np.ones(7, np.float32))[:5], strict=True),
         (fs.one_hot(y, 7), fs.one_hot(LABELS, 7)),
         (fs.from_one_hot(fs.one_hot(y, 7)), LABELS),
     ]:

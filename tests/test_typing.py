@@ -59,7 +59,9 @@ SIGNATURES = {
     "warmup": "",
     "show_config": "",
 }
-OVERLOADED = [name for name, f in vars(fs).items() if inspect.isfunction(f) and hasattr(f, "__wrapped__")]
+OURS = {"row_state", "merge_states", "cross_entropy_compact_grad"}  # what gives objects of ours, whatever the arrays are
+OVERLOADED = [name for name, f in vars(fs).items()
+              if inspect.isfunction(f) and hasattr(f, "__wrapped__") and name not in OURS]
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
