@@ -50,7 +50,7 @@ def test_every_instruction_set(monkeypatch, module):
             for shape in [(2, 33, 50), (1, 17, 4097)]:
                 inputs = inputs_of(name, shape, dtype)
                 check_moved(OPERATIONS[name](*map(moved, inputs), axis=1), OPERATIONS[name](*inputs))
-    assert {job.kernel for job in used if job.first.ndim == 3} == set(contract.KERNELS) - {"centered_rows"}  # whole rows only
+    assert {job.kernel for job in used if job.first.ndim == 3} == set(contract.KERNELS) - {"centered_rows"}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
