@@ -9,10 +9,11 @@ import numpy as np
 
 from ..contract import BLOCK
 from . import _numba_lanes as lanes
+from . import _numba_memory as memory
 from ._numba_cache import inlined, jit
 from ._numba_math import real_of
 from ._numba_seen import RUN, find_first, mass_of, put_aside, run_aside
-from ._numba_states import share
+from ._numba_states import block_of, share
 from ._numba_types import ZERO, span
 
 # splitmix64 (Steele, Lea and Flood 2014, doi 10.1145/2714064.2660195)
@@ -44,8 +45,9 @@ def exps_before(a, n, i, b, m, value, at):
     -inf; their sum."""
     first, count = span(n, b)
     split = min(max(at - first, 0), count)
-    before = put_aside(a, n, i, b, m, ZERO, split, lanes.below(a.x, value))
-    return before + put_aside(a, n, i, b, m, split, count, value)
+    z = memory.of(block_of(a, n, i, b))  # once: where it is converted, that is to a.z
+    before = put_aside(a, n, i, b, z, m, ZERO, split, lanes.below(a.x, value))
+    return before + put_aside(a, n, i, b, z, m, split, count, value)
 
 
 @jit

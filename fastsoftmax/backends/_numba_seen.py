@@ -128,9 +128,10 @@ def mass_of(a, n, i, b):
 
 
 @jit
-def put_aside(a, n, i, b, m, k, stop, bound):
-    """a.z = exp(z - z_m) of some classes of block b, 0 where the logit is not above bound; their sum."""
-    z, start, w = memory.of(block_of(a, n, i, b)), n.x0 + i * n.x_step + b * BLOCK, vec.width(a.z)
+def put_aside(a, n, i, b, z, m, k, stop, bound):
+    """a.z = exp(z - z_m) of some classes of block b, 0 where the logit is not above bound; their sum. z, the block as it is
+    computed with, may be a.z itself."""
+    start, w = n.x0 + i * n.x_step + b * BLOCK, vec.width(a.z)
     _, _, _, _, lowest, up, _, _ = blocks.limits(z)
     by = blocks.split_of(z, vec.scalar_like(z, n.inner * LOG2_E), 0.0, lowest, up)
     reference, lower, bounds = vec.full(z, m if m > -np.inf else 0.0), vec.full(z, 2.0**-up), vec.full(z, bound)
@@ -169,7 +170,7 @@ def rest_aside(a, n, i, f):
     if total >= 2:
         return total - 1
     count, k, alone = span(n, f.best)[1], 0, 0.0
-    put_aside(a, n, i, f.best, f.m, ZERO, count, -np.inf)
+    put_aside(a, n, i, f.best, memory.of(block_of(a, n, i, f.best)), f.m, ZERO, count, -np.inf)
     while k < count - 1 and a.z[k] != 1:
         k += 1
     a.z[k] = 0
