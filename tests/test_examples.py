@@ -100,6 +100,14 @@ def test_maximum_likelihood_minimises_kl(capsys):
     assert abs(module.gaussian_kl(x.mean(), x.std(), mean, std)) < 1e-12
 
 
+def test_numba_loss(capsys):
+    pytest.importorskip("numba")
+    out = printed(example("numba_loss"), capsys)
+    assert "loss 1.6094 (= log 5) ->" in out
+    ours, theirs = re.search(r"at 3: loss ([0-9.]+), the library's ([0-9.]+)", out).groups()
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
+
+
 @pytest.mark.filterwarnings("default")  # the notebook machinery warns about itself
 def test_notebook_runs(monkeypatch):
     nbformat = pytest.importorskip("nbformat")
