@@ -178,6 +178,14 @@ def test_many_classes_by_scikit_learn(capsys):
     assert 50 < first < fifth and first < later
 
 
+def test_numba_loss(capsys):
+    pytest.importorskip("numba")
+    out = printed(example("numba_loss"), capsys)
+    assert "loss 1.6094 (= log 5) ->" in out
+    ours, theirs = re.search(r"at 3: loss ([0-9.]+), the library's ([0-9.]+)", out).groups()
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
+
+
 @pytest.mark.filterwarnings("default")  # the notebook machinery warns about itself
 def test_notebook_runs(monkeypatch):
     nbformat = pytest.importorskip("nbformat")

@@ -69,9 +69,8 @@ def arguments(dtype, n_rows=6, n_classes=9000, labels=np.int64):
     return x, y, np.empty_like(x), RNG.random(n_classes).astype(dtype), rows, RNG.normal(size=n_rows)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_results_are_those_of_python_to_the_bit(compiled, dtype):
-    given = arguments(dtype)
+def test_results_are_those_of_python_to_the_bit(compiled):
+    given = arguments("float32")
     got, right = compiled(*given), everything(*given)
     same(got, right)
     assert type(got[2]) is fs.CrossEntropyGrad
@@ -80,6 +79,11 @@ def test_results_are_those_of_python_to_the_bit(compiled, dtype):
     same(compiled(in_place[0], given[1], in_place[0], *given[3:])[3],
          fs.cross_entropy_and_grad(in_place[1], given[1], out=in_place[1]))
     same(in_place[0], in_place[1])
+
+
+def test_float64_to_the_bit():
+    x, y, *_ = arguments("float64")
+    same(any_layout(x, y, np.empty_like(x)), fs.cross_entropy_and_grad(x, y))
 
 
 @njit
@@ -104,16 +108,15 @@ def test_any_layout_in_and_out(name):
         any_layout(overlapping[0], np.zeros(11, np.int32), overlapping[1])
 
 
-def soft_and_shapes(x, q, integers, volume, labels):
-    return (fs.soft_cross_entropy_and_grad(x, q, label_smoothing=0.2), fs.cross_entropy(x[0], 2, ignore_index=None),
-            fs.log_softmax(integers), fs.softmax(x, axis=0), fs.cross_entropy(volume, labels, reduction="none"))
+def other_shapes(x, q, integers):
+    return (fs.soft_cross_entropy_and_grad(x, q, label_smoothing=0.2, reduction="none"), fs.log_softmax(integers, axis=0),
+            fs.cross_entropy(x[0, 0], 2, ignore_index=None))
 
 
-def test_soft_targets_one_row_integers_another_axis_more_axes():
-    x, q = RNG.normal(size=(2, 5, 40)).astype("f4")
-    volume, labels = RNG.normal(size=(2, 3, 7)).astype("f4"), RNG.integers(0, 7, (2, 3)).astype(np.uint8)
-    given = x, np.abs(q), RNG.integers(-5, 5, (3, 8)), volume, labels
-    same(njit(soft_and_shapes)(*given), soft_and_shapes(*given))
+def test_soft_targets_more_axes_integers_another_axis_one_row():
+    x, q = RNG.normal(size=(2, 2, 3, 40)).astype("f4")
+    given = x, np.abs(q), RNG.integers(-5, 5, (3, 8))
+    same(njit(other_shapes)(*given), other_shapes(*given))
 
 
 @njit
@@ -255,7 +258,8 @@ def test_a_transform_is_the_loss_of_what_it_makes_and_the_chain_rule():
 def test_a_cap_of_the_users_own_agrees_with_softcap(dtype):
     x, y, *_ = arguments("float64")
     x = (5 * x).astype(dtype_of(dtype))
-    right = fs.cross_entropy_and_grad(x, y, softcap=30.0)
+    with fs.use_backend("numpy"):  # which has nothing to compile
+        right = fs.cross_entropy_and_grad(x, y, softcap=30.0)
     got = SOFTCAP(x, y, params=(30.0,))
     eps = {"float64": 1e-13, "float32": 2e-6, "bfloat16": 2**-7}[dtype]
     assert got.dlogits.dtype == x.dtype
