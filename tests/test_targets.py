@@ -94,7 +94,7 @@ def test_sparse_with_one_sure_label_is_cross_entropy(backend):
     want = fs.cross_entropy_and_grad(x, y, reduction="none")
     got = fs.sparse_cross_entropy_and_grad(x, y[:, None], np.ones((9, 1)), reduction="none")
     for a, b in zip(got, want, strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=2e-6)  # on Numba by NumPy, the other by kernels
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
