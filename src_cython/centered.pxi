@@ -1,26 +1,47 @@
 # Kernels of p*(f - sum p*f): Hessian-vector products, the gradients of entropies and of divergences from other distributions.
 
-cdef void centered_row(const Task *task, Py_ssize_t i) noexcept nogil:
-    """losses[i] from the mean of f under p, lse, and out[i] = g_i*p*(f - mean): the row is read, then read again from L2."""
-    cdef Py_ssize_t b
-    cdef State state, block
-    cdef Map map
-    cdef Block at
-    cdef double sum_f, down = 0, rest, log1p_rest, mean, a, share = 1
-    block.other = block.t = block.d = block.alone = 0
-    for b in range(task.n_blocks):
-        at = block_at(task, i, b)
-        block.m, block.best = task.lanes.block_max(at.x, at.n), b
-        map = map_of(task, reference(task, block.m))
-        task.lanes.centered_sums(&at, &map, &block.s, &sum_f)
-        if block.m == INFINITY and task.cap == 0:
-            block.s = sum_f = NAN
-        if b == 0:
-            state, down = block, sum_f
+# what a row is written from, while the next one is read: memory does both at once
+cdef struct Centered:
+    Py_ssize_t row  # -1 for none
+    double m, a, mean
+
+
+cdef Py_ssize_t run_centered(const Task *task, Py_ssize_t row0, Py_ssize_t row1) noexcept nogil:
+    """What run_rows does, whole rows."""
+    cdef Py_ssize_t i, b
+    cdef int64_t y
+    cdef Centered before
+    cdef Late late
+    before.row = -1
+    for i in range(row0, row1):
+        y = label_of(task, i)
+        if is_inert(task, i, y, ALL):
+            inert_row(task, i, 0, task.n_blocks, ALL)
+        elif is_wrong(task, y):
+            return i
         else:
-            down = folded_mean(task, &state, &block, down, sum_f)
-            fold(task, &state, block)
-    single_out(task, i, &state)
+            centered_row(task, i, &before)
+    if before.row >= 0:
+        for b in range(task.n_blocks):
+            late = late_centered(task, &before, b)
+            late.write(&late.block, &late.map, late.a)
+    if task.stream:
+        fence()
+    return -1
+
+
+cdef void centered_row(const Task *task, Py_ssize_t i, Centered *before) noexcept nogil:
+    """losses[i] from the mean of f under p, lse, and in `before` how out[i] = g_i*p*(f - mean) is to be written."""
+    cdef Py_ssize_t b
+    cdef State state
+    cdef Late late
+    cdef double down = 0, rest, log1p_rest, mean, share = 1
+    for b in range(task.n_blocks):
+        if before.row >= 0:
+            late = late_centered(task, before, b)
+        down = centered_block(task, i, b, &late if before.row >= 0 else NULL, &state, down)
+    if state.other + state.s < 2 and not is_endless(task, state.m):
+        down = centered_again(task, i, &state, down)
     rest = rest_of(task, &state)
     log1p_rest, mean = log1p(rest), down / (1 + rest)
     task.lse[i] = lse_of(task, &state, log1p_rest)
@@ -28,13 +49,56 @@ cdef void centered_row(const Task *task, Py_ssize_t i) noexcept nogil:
         share = task.sample_weight[i]
     task.losses[i] = share * (mean if task.kind == OF_SECOND else
                               log1p_rest - mean if task.kind == OF_LOGITS else mean - log1p_rest)
-    if task.out == NULL:
-        return
-    map = map_of(task, reference(task, state.m))
-    a = task.grad_scale * task.scale * share * (1.0 if task.dlosses == NULL else task.dlosses[i]) / (1 + rest)
-    for b in range(task.n_blocks):
-        at = block_at(task, i, b)
-        task.lanes.write_centered(&at, &map, a, mean)
+    before.row, before.m, before.mean = i if task.out != NULL else -1, reference(task, state.m), mean
+    before.a = task.grad_scale * task.scale * share * (1.0 if task.dlosses == NULL else task.dlosses[i]) / (1 + rest)
+
+
+cdef inline Late late_centered(const Task *task, const Centered *final, Py_ssize_t b) noexcept nogil:
+    cdef Late late
+    late.block, late.map = block_at(task, final.row, b), map_of(task, final.m)
+    late.block.mean = final.mean
+    late.write, late.a, late.piece = task.lanes.write_centered, final.a, PIECE
+    return late
+
+
+cdef double centered_block(const Task *task, Py_ssize_t i, Py_ssize_t b, const Late *late, State *state,
+                           double down) noexcept nogil:
+    """One block's part of `state` and of `down`, sum e*f, with a block of the row before written meanwhile."""
+    cdef Py_ssize_t n = block_size(task, b)
+    cdef Block at = block_at(task, i, b)
+    cdef State block
+    cdef Seen seen
+    see_centered(task, &at, guess_of(task, at.x, n), late, &seen)
+    if seen.m == INFINITY and task.cap == 0:
+        seen.s = seen.d = NAN
+    block.m, block.s, block.best = seen.m, seen.s, b
+    block.other = block.t = block.d = block.alone = 0
+    if b == 0:
+        state[0] = block
+        return seen.d
+    down = folded_mean(task, state, &block, down, seen.d)
+    fold(task, state, block)
+    return down
+
+
+cdef double centered_again(const Task *task, Py_ssize_t i, State *state, double down) noexcept nogil:
+    """Where the sums are small: the best block once more, now with its maximum known, which costs no digit."""
+    cdef Seen guessed, known
+    cdef Block at = block_at(task, i, state.best)
+    single_out(task, i, state)
+    if task.kind == OF_SECOND or isinf(down):  # f does not depend on the guess; an infinity stays
+        return down
+    see_centered(task, &at, guess_of(task, at.x, at.n), NULL, &guessed)
+    see_centered(task, &at, state.m, NULL, &known)
+    return down - guessed.d + known.d
+
+
+cdef inline void see_centered(const Task *task, const Block *at, double guess, const Late *late, Seen *seen) noexcept nogil:
+    """lanes.centered_sums with a guess of the maximum, or with the maximum."""
+    cdef Map map = map_of(task, reference(task, guess))
+    if not task.lanes.centered_sums(at, &map, late, seen) or is_endless(task, guess):
+        map = map_of(task, reference(task, task.lanes.block_max(at.x, at.n)))
+        task.lanes.centered_sums(at, &map, NULL, seen)
 
 
 cdef inline double folded_mean(const Task *task, const State *a, const State *b, double sum_a, double sum_b) noexcept nogil:

@@ -26,6 +26,7 @@ typedef struct {
     int stream;                        /* whether out goes past the caches */
     double keep, smooth;
     double top, most;                  /* the maximum of x, and what out does not exceed: of write_exps alone */
+    double mean;                       /* of f: of write_centered alone */
     int kind;
     double q_scale, q_shift;
 } fs_block;
@@ -104,8 +105,8 @@ typedef struct {
     double (*mass_above)(const void *, Py_ssize_t, const fs_map *, double);
     void (*group_tops)(const void *, Py_ssize_t, double *);
     Py_ssize_t (*pick)(const void *, Py_ssize_t, const fs_map *, double, double, double, Py_ssize_t);
-    void (*centered_sums)(const fs_block *, const fs_map *, double *, double *);
-    void (*write_centered)(const fs_block *, const fs_map *, double, double);
+    int (*centered_sums)(const fs_block *, const fs_map *, const fs_late *, fs_seen *);
+    void (*write_centered)(const fs_block *, const fs_map *, double);
 } fs_lanes;
 
 #define AHEAD_BYTES 8192               /* fetched while a block is read: loss of 512 x 100,000 float64 15.7 -> 13.4 ms */

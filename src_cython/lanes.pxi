@@ -10,7 +10,7 @@ cdef extern from "lanes.h":
         void *out
         Py_ssize_t n
         int stream
-        double keep, smooth, top, most
+        double keep, smooth, top, most, mean
         int kind
         double q_scale, q_shift
     ctypedef struct Late "fs_late":
@@ -71,8 +71,8 @@ cdef extern from "lanes.h":
         double (*mass_above)(const void *, Py_ssize_t, const Map *, double) noexcept nogil
         void (*group_tops)(const void *, Py_ssize_t, double *) noexcept nogil
         Py_ssize_t (*pick)(const void *, Py_ssize_t, const Map *, double, double, double, Py_ssize_t) noexcept nogil
-        void (*centered_sums)(const Block *, const Map *, double *, double *) noexcept nogil
-        void (*write_centered)(const Block *, const Map *, double, double) noexcept nogil
+        int (*centered_sums)(const Block *, const Map *, const Late *, Seen *) noexcept nogil
+        void (*write_centered)(const Block *, const Map *, double) noexcept nogil
     void fence() noexcept nogil
     enum: BLOCK "BLOCK_SIZE"
     enum: TOP_GROUPS, FEW, OF_PROBS, OF_LOGS, OF_SECOND, OF_LOGITS

@@ -11,7 +11,6 @@ from fastsoftmax.contract import STATS as _STATS
 
 cdef enum:
     STATS = 8  # doubles a row in Look.stats
-    GUESSED = 16  # logits of a block whose maximum is taken for the block's at first
 if _STATS != STATS:
     raise ImportError("the compiled kernels are of another version: reinstall fastsoftmax")
 
@@ -71,7 +70,7 @@ cdef double seen_again(const Task *task, Py_ssize_t i, State *state, double down
     cdef Py_ssize_t n = block_size(task, state.best)
     cdef const char *x = first_at(task, i, state.best)
     single_out(task, i, state)
-    see(task, x, n, task.lanes.block_max(x, min(n, GUESSED) if task.cap == 0 else n), 0, False, INFINITY, &guessed)
+    see(task, x, n, guess_of(task, x, n), 0, False, INFINITY, &guessed)
     see(task, x, n, state.m, 0, False, INFINITY, &known)
     return max(0.0, down - guessed.d + known.d)
 
@@ -83,7 +82,7 @@ cdef double see_block(const Look *look, Py_ssize_t i, Py_ssize_t b, double beyon
     cdef Py_ssize_t n = block_size(task, b)
     cdef const char *x = first_at(task, i, b)
     cdef Seen seen
-    see(task, x, n, task.lanes.block_max(x, min(n, GUESSED) if task.cap == 0 else n), beyond, counts, find.threshold, &seen)
+    see(task, x, n, guess_of(task, x, n), beyond, counts, find.threshold, &seen)
     block.m, block.s, block.best = seen.m, seen.s, b
     block.other = block.t = block.d = block.alone = 0
     above[0] += seen.above if counts else 0

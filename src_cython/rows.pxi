@@ -57,6 +57,11 @@ cdef inline double reference(const Task *task, double m) noexcept nogil:
     return 0.0 if m == -INFINITY and task.cap == 0 else m
 
 
+cdef inline double guess_of(const Task *task, const void *x, Py_ssize_t n) noexcept nogil:
+    """The maximum of a block's first few logits, taken for the block's at first; with a cap the block's."""
+    return task.lanes.block_max(x, min(n, GUESSED) if task.cap == 0 else n)
+
+
 cdef inline bint is_endless(const Task *task, double m) noexcept nogil:
     return task.cap == 0 and (m == INFINITY or m == -INFINITY)
 

@@ -87,6 +87,21 @@ INLINE vf times_f(vf a, vf b) { return select_f((vi)(a == 0), set_f(0), a * b); 
 INLINE vd times_d(vd a, vd b) { return select_d((vl)(a == 0), set_d(0), a * b); }
 #endif
 
+/* a*b + c, but c where a is 0, whatever b */
+#if VEC_BYTES == 64
+INLINE vf add_times_f(vf a, vf b, vf c) {
+    return (vf)_mm512_mask3_fmadd_ps((__m512)a, (__m512)b, (__m512)c,
+                                     _mm512_cmp_ps_mask((__m512)a, _mm512_setzero_ps(), _CMP_NEQ_UQ));
+}
+INLINE vd add_times_d(vd a, vd b, vd c) {
+    return (vd)_mm512_mask3_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c,
+                                     _mm512_cmp_pd_mask((__m512d)a, _mm512_setzero_pd(), _CMP_NEQ_UQ));
+}
+#else
+INLINE vf add_times_f(vf a, vf b, vf c) { return times_f(a, b) + c; }
+INLINE vd add_times_d(vd a, vd b, vd c) { return times_d(a, b) + c; }
+#endif
+
 /* the larger or the smaller; b where either is NaN, as MAXPS and MINPS have it */
 #if VEC_BYTES == 64
 INLINE vf max_f(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
