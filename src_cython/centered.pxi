@@ -107,7 +107,12 @@ cdef inline double folded_mean(const Task *task, const State *a, const State *b,
     if b.m > a.m:
         if is_endless(task, a.m) and not isnan(a.other + a.s):
             return sum_b
-        return sum_b + exp(-shift) * (sum_a - moved * (a.other + a.s))
+        return sum_b + moved_mean(exp(-shift), sum_a - moved * (a.other + a.s))
     if is_endless(task, b.m) and not isnan(b.s):
         return sum_a
-    return sum_a + exp(shift) * (sum_b + moved * b.s)
+    return sum_a + moved_mean(exp(shift), sum_b + moved * b.s)
+
+
+cdef inline double moved_mean(double factor, double total) noexcept nogil:
+    """0 where the probabilities are nothing, though f be infinite."""
+    return 0.0 if factor == 0 and isinf(total) else factor * total

@@ -85,7 +85,7 @@ cdef struct Task:
     bint has_targets, stream, is_short, is_abreast
     bint by_blocks  # whether exps are relative to a block's own maximum, which they must be to be kept
     bint keeps      # whether they are: to the bit the same
-    bint is_aside   # in memory of their own, for the output is too narrow
+    bint is_aside   # in memory of their own: the output is too narrow, or the row before is written meanwhile
     int64_t ignore_index
     int kind              # of the second array: OF_PROBS, OF_LOGS, and for CENTERED others
     bint minus_entropy    # whether sum q*log q is added to the loss
@@ -129,11 +129,11 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
             sum_row(task, i, block0, block1, phase)
         elif phase != ALL:
             softmax_phase(task, i, y, block0, block1, phase)
-        elif task.keeps:
+        elif task.keeps and not task.has_targets:
             kept_row(task, i, y, row1, tops, room)
         elif not (task.is_short and short_row(task, i, y)):
-            softmax_row(task, i, y, &before, tops)
-    write_row(task, &before, tops)
+            softmax_row(task, i, y, &before, tops, room)
+    write_row(task, &before, tops, room)
     if task.stream:
         fence()
     return -1
@@ -165,7 +165,7 @@ cdef void states_of(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t blo
         (<Final *>task.finals)[i].x_y = logit(task, i, y)
     for b in range(block0, block1):
         if task.kernel <= SOFT_CROSS_ENTROPY:
-            state = block_state(task, i, b, NULL)
+            state = block_state(task, i, b, NULL, NULL)
             single_out(task, i, &state)
             put_state(task, i, b, state)
         else:
@@ -174,6 +174,7 @@ cdef void states_of(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t blo
 
 cdef void derive(Task *task, bint writes, bint keep_exps) noexcept nogil:
     """The fields that follow from the others. keep_exps: whether the output may hold a row's exps meanwhile."""
+    cdef bint is_dense
     task.n_blocks = (task.n_classes + BLOCK - 1) // BLOCK
     # rounded as the lanes round it: 2^log2e then stands for e everywhere
     task.log2e = <float>(task.scale * LOG2E) if task.lanes.weight_itemsize == 4 else task.scale * LOG2E
@@ -184,10 +185,11 @@ cdef void derive(Task *task, bint writes, bint keep_exps) noexcept nogil:
     task.is_short = task.n_blocks == 1 and task.cap == 0 and not task.has_targets
     task.is_abreast = (task.is_short and task.kernel <= CROSS_ENTROPY and task.ids == NULL
                        and task.n_classes <= task.lanes.most_abreast)
+    is_dense = task.kernel == SOFT_CROSS_ENTROPY and task.lanes.write_kept != NULL
     task.by_blocks = (1 < task.n_blocks <= KEPT_BLOCKS and task.n_classes * task.lanes.weight_itemsize <= KEPT_BYTES
-                      and task.cap == 0 and not task.has_targets
-                      and (task.kernel == SOFTMAX or task.kernel == CROSS_ENTROPY))
-    task.is_aside = task.lanes.itemsize < task.lanes.weight_itemsize
+                      and task.cap == 0
+                      and (is_dense or not task.has_targets and (task.kernel == SOFTMAX or task.kernel == CROSS_ENTROPY)))
+    task.is_aside = is_dense or task.lanes.itemsize < task.lanes.weight_itemsize
     task.keeps = task.by_blocks and writes and (task.is_aside or keep_exps)
 
 

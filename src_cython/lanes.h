@@ -93,7 +93,7 @@ typedef struct {
                                Py_ssize_t);
     void (*rest_alone)(fs_abreast *, const void *, Py_ssize_t, double, double *, double *, double *);
     double (*relative)(double, double, double);
-    void (*exps)(const void *, void *, Py_ssize_t, double, const void *, double *, double *);
+    void (*exps)(const void *, void *, Py_ssize_t, double, const void *, const fs_late *, double *, double *);
     double (*sum_of_others)(void *, Py_ssize_t);
     void (*multiply)(const void *, void *, Py_ssize_t, double, double, int);
     void (*write_exps)(const fs_block *, const fs_map *, double);
@@ -107,6 +107,7 @@ typedef struct {
     Py_ssize_t (*pick)(const void *, Py_ssize_t, const fs_map *, double, double, double, Py_ssize_t);
     int (*centered_sums)(const fs_block *, const fs_map *, const fs_late *, fs_seen *);
     void (*write_centered)(const fs_block *, const fs_map *, double);
+    void (*write_kept)(const fs_block *, const fs_map *, double);
 } fs_lanes;
 
 #define AHEAD_BYTES 8192               /* fetched while a block is read: loss of 512 x 100,000 float64 15.7 -> 13.4 ms */

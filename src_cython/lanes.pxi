@@ -59,7 +59,7 @@ cdef extern from "lanes.h":
                                    Py_ssize_t) noexcept nogil
         void (*rest_alone)(Abreast *, const void *, Py_ssize_t, double, double *, double *, double *) noexcept nogil
         double (*relative)(double, double, double) noexcept nogil
-        void (*exps)(const void *, void *, Py_ssize_t, double, const void *, double *, double *) noexcept nogil
+        void (*exps)(const void *, void *, Py_ssize_t, double, const void *, const Late *, double *, double *) noexcept nogil
         double (*sum_of_others)(void *, Py_ssize_t) noexcept nogil
         void (*multiply)(const void *, void *, Py_ssize_t, double, double, int) noexcept nogil
         void (*write_exps)(const Block *, const Map *, double) noexcept nogil
@@ -73,6 +73,7 @@ cdef extern from "lanes.h":
         Py_ssize_t (*pick)(const void *, Py_ssize_t, const Map *, double, double, double, Py_ssize_t) noexcept nogil
         int (*centered_sums)(const Block *, const Map *, const Late *, Seen *) noexcept nogil
         void (*write_centered)(const Block *, const Map *, double) noexcept nogil
+        void (*write_kept)(const Block *, const Map *, double) noexcept nogil
     void fence() noexcept nogil
     enum: BLOCK "BLOCK_SIZE"
     enum: TOP_GROUPS, FEW, OF_PROBS, OF_LOGS, OF_SECOND, OF_LOGITS

@@ -1,7 +1,8 @@
 # Softmax and cross-entropy: a row's state is read, its results follow from the state, then it is written.
 
-cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, const Late *late) noexcept nogil:
-    """One block's state, with a block of the row before written meanwhile. Whatever is read twice is read from L1."""
+cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, const Late *late, char *kept) noexcept nogil:
+    """One block's state, with a block of the row before written meanwhile; its exps go to `kept`, if that is not NULL.
+    Whatever is read twice is read from L1."""
     cdef State state
     cdef Py_ssize_t n = block_size(task, b)
     cdef const char *x = first_at(task, i, b)
@@ -13,7 +14,9 @@ cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, const Late 
         if late != NULL:
             late.write(&late.block, &late.map, late.a)
         state.m = task.lanes.block_max(x, n)
-    if task.cap > 0 or not task.lanes.max_exp_sum(x, n, task.log2e, late, &state.m, &state.s):
+    if kept != NULL:
+        task.lanes.exps(x, kept, n, task.log2e, NULL, late, &state.m, &state.s)
+    elif task.cap > 0 or not task.lanes.max_exp_sum(x, n, task.log2e, late, &state.m, &state.s):
         map = map_of(task, reference(task, state.m))
         state.s = task.lanes.exp_sum(x, n, &map)
     if state.m == INFINITY and task.cap == 0:
@@ -102,19 +105,20 @@ cdef bint short_row(const Task *task, Py_ssize_t i, Py_ssize_t y) noexcept nogil
         task.lanes.short_write(kept.exps, task.n_classes, factor(task, &final), out_at(task, i, 0), task.stream)
         write_label(task, &final)
     elif task.out != NULL:
-        write_block(task, &final, 0, state.m)
+        write_block(task, &final, 0, state.m, NULL)
     return True
 
 
-cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Final *before, double *tops) noexcept nogil:
-    """Read row i while the row before is written; leave in `before` and `tops` what row i is to be written from."""
+cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Final *before, double *tops, char *room) noexcept nogil:
+    """Read row i while the row before is written; leave in `before` and `tops` what row i is to be written from, and in
+    `room`, where the task keeps exps, these."""
     cdef Py_ssize_t b
     cdef State state, block
     cdef Late late
     for b in range(task.n_blocks):
         if before.row >= 0:
-            late = late_block(task, before, b, tops[b] if task.by_blocks else 0)
-        block = block_state(task, i, b, &late if before.row >= 0 else NULL)
+            late = late_block(task, before, b, tops[b] if task.by_blocks else 0, room)
+        block = block_state(task, i, b, &late if before.row >= 0 else NULL, kept_at(task, i, b, room) if task.keeps else NULL)
         if task.by_blocks:
             tops[b] = block.m
         if b == 0:
@@ -127,14 +131,14 @@ cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Final *befor
     if task.out == NULL:
         before.row = -1
     elif task.n_blocks == 1:
-        write_row(task, before, tops)
+        write_row(task, before, tops, room)
 
 
-cdef void write_row(const Task *task, Final *final, const double *tops) noexcept nogil:
+cdef void write_row(const Task *task, Final *final, const double *tops, char *room) noexcept nogil:
     cdef Py_ssize_t b
     if final.row >= 0:
         for b in range(task.n_blocks):
-            write_block(task, final, b, tops[b] if task.by_blocks else 0)
+            write_block(task, final, b, tops[b] if task.by_blocks else 0, room)
     write_label(task, final)
     final.row = -1
 
@@ -155,7 +159,7 @@ cdef void kept_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1
     block.other = block.t = block.d = block.alone = 0
     for b in range(task.n_blocks):
         task.lanes.exps(first_at(task, i, b), kept_at(task, i, b, room), block_size(task, b), task.log2e,
-                        ahead(task, i, b + 2, row1), &block.m, &block.s)
+                        ahead(task, i, b + 2, row1), NULL, &block.m, &block.s)
         tops[b], block.best = block.m, b
         if b == 0:
             state = block
@@ -198,7 +202,7 @@ cdef void softmax_phase(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t
             write_label(task, &finals[i])
     else:
         for b in range(block0, block1):
-            write_block(task, &finals[i], b, get_state(task, i, b).m)
+            write_block(task, &finals[i], b, get_state(task, i, b).m, NULL)
 
 
 cdef inline bint has_results(const Task *task) noexcept nogil:
@@ -244,8 +248,9 @@ cdef Final finish_with(const Task *task, Py_ssize_t i, Py_ssize_t y, double x_y,
     return final
 
 
-cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b, double top) noexcept nogil:
-    """How block b of a finished row, with maximum `top`, is written, but for the label's own share."""
+cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b, double top, char *room) noexcept nogil:
+    """How block b of a finished row, with maximum `top`, is written, but for the label's own share; `room`: where its exps
+    are, if the task keeps them there."""
     cdef Late late
     late.block, late.map = block_at(task, final.row, b), map_of(task, final.m)
     late.block.keep, late.block.smooth = task.keep * final.g, task.smooth * final.g
@@ -259,11 +264,13 @@ cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b, double 
     if task.by_blocks:
         late.write, late.block.top, late.block.most = task.lanes.write_exps, top, late.a
         late.a *= task.lanes.relative(top, final.m, task.log2e)
+        if task.keeps and room != NULL:
+            late.write, late.block.x = task.lanes.write_kept, kept_at(task, final.row, b, room)
     return late
 
 
-cdef void write_block(const Task *task, const Final *final, Py_ssize_t b, double top) noexcept nogil:
-    cdef Late late = late_block(task, final, b, top)
+cdef void write_block(const Task *task, const Final *final, Py_ssize_t b, double top, char *room) noexcept nogil:
+    cdef Late late = late_block(task, final, b, top, room)
     late.write(&late.block, &late.map, late.a)
 
 

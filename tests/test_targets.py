@@ -216,6 +216,18 @@ def test_zeros_and_infinities_in_divergences(backend):
     assert fs.js_divergence([0.5, 0.5], [0.5, 0.5]) == 0
 
 
+@pytest.mark.parametrize("last", [5.0, 5e4])
+def test_classes_without_a_target_count_by_their_probability(backend, last):
+    """Also where those of a whole block have none left: 0*inf is 0."""
+    x, q = np.zeros((1, 9000)), np.zeros((1, 9000))
+    x[0, 8500], q[0, 8500] = last, 1
+    loss, dlogits, _ = fs.kl_divergence_with_logits_and_grad(q, x, reverse=True)
+    if last == 5:
+        assert loss == np.inf
+    else:
+        assert loss == 0 and not dlogits.any()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(3, 5), (7, 1000), (3, 9000)])
 def test_entropy_with_logits(backend, shape, dtype):
