@@ -214,7 +214,7 @@ def test_the_gradient_filter(capsys):
     features, classifier, bias, labels = module.model()
     got, without = (fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias, grad_filter=eps)
                     for eps in (module.EPS, None))
-    assert got.bound.kept < (0.5 if backends.current() == "cython" else 1)  # by BLAS a class is left out of all rows or none
+    assert got.bound.kept < (0.5 if backends.current() == "cython" else 1)  # BLAS drops whole classes
     assert all(error <= bound + 1e-5 and bound < 0.1 for error, bound in module.shares(got, without))
 
 
