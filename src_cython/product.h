@@ -34,6 +34,7 @@ typedef struct {
 #endif
 #define PANEL_LINES (TILE_VECTORS * VEC_BYTES / LINE)
 #define FEW_ROWS 2                     /* of a tile that has no more: computing all of it would cost what memory does */
+#define FEW_COLUMNS 64                 /* of a panel, that are turned at a time for so few rows */
 #define ROWS_AHEAD 8                   /* classes, that are fetched before they are copied; an even number */
 #define PANELS_WIDE 4                  /* panels copied together: 1 KB of a class lies in memory in order */
 #define CLASSES_DEEP 128               /* terms of a sum over classes in one accumulator: a panel stays in the L1 cache */

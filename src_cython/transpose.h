@@ -22,6 +22,17 @@
 #define FIRST_16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define LAST_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 
+#if VEC_BYTES == 32 /* the same within halves of a vector, and a vector of two halves in memory */
+#define FIRST_HALVES_4 0, 4, 2, 6
+#define LAST_HALVES_4 1, 5, 3, 7
+#define FIRST_HALVES_8 0, 8, 1, 9, 4, 12, 5, 13
+#define LAST_HALVES_8 2, 10, 3, 11, 6, 14, 7, 15
+INLINE __m256i halves(const char *first, const char *last) {
+    __m256i v = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)first));
+    return _mm256_inserti128_si256(v, _mm_loadu_si128((const __m128i *)last), 1);
+}
+#endif
+
 /* elements a side of a square: vectors of 16-bit ones are half as long, so that a square stays in registers */
 #if VEC_BYTES == 64
 #define N_8 8
