@@ -98,10 +98,13 @@ def topk(logits: ArrayLike, k: SupportsIndex, *, temperature: Number = 1.0, soft
     """
     problem = check.unlabelled(logits, softcap, temperature, axis)
     k = check.count_of(k, problem.first.shape[-1], "k", 1)
+    shape = list(problem.lead)
+    shape.insert(int(axis) % (len(shape) + 1), k)
+    results = {"log_probs": (tuple(shape), np.float64), "ids": (tuple(shape), np.int64)}
+    targets = check.targets_of(out, results, logits=logits)
     looked = look.execute(problem, k)
     found = look.log_probs(problem, looked.stats, looked.values), looked.ids
-    moved = tuple(np.moveaxis(a.reshape(*problem.lead, k), -1, int(axis)) for a in found)
-    return TopK(*check.put(out, moved, ("log_probs", "ids"), logits=logits))
+    return TopK(*_put(targets, tuple(np.moveaxis(a.reshape(*problem.lead, k), -1, int(axis)) for a in found)))
 
 
 @overload
@@ -120,11 +123,12 @@ def target_log_prob(logits: ArrayLike, ids: Labels, *, temperature: Number = 1.0
     """
     problem = check.unlabelled(logits, softcap, temperature, axis)
     wanted, shape = check.ids_of(ids, problem)
+    targets = check.targets_of(out, {"log_probs": (shape, np.float64)}, logits=logits, ids=ids)
     looked = look.execute(problem)
     rows = np.unravel_index(np.arange(len(wanted)), problem.lead) if problem.lead else ()
     at = (*(r[:, None] for r in rows), wanted) if rows else (wanted[0],)
     found = look.log_probs(problem, looked.stats, problem.first[at].reshape(wanted.shape)).reshape(shape)
-    return check.put(out, (found[()],), ("log_probs",), logits=logits, ids=ids)[0]
+    return _put(targets, (found[()],))[0]
 
 
 @overload
@@ -150,8 +154,9 @@ def sample(logits: ArrayLike, rng: np.random.Generator, *, temperature: Number =
     problem = check.unlabelled(logits, softcap, temperature, axis)
     k = check.count_of(top_k, problem.first.shape[-1], "top_k", 0)
     share, generator = check.share_of(top_p), check.generator(rng)
+    targets = check.targets_of(out, {"ids": (problem.lead, np.int64)}, logits=logits)
     words = generator.integers(0, 2**64, size=problem.lead, dtype=np.uint64)
-    return check.put(out, (_drawn(problem, words, k, share)[()],), ("ids",), logits=logits)[0]
+    return _put(targets, (_drawn(problem, words, k, share)[()],))[0]
 
 
 @quiet
@@ -161,6 +166,15 @@ def sample_by(logits: ArrayLike, words: NDArray[np.uint64], *, temperature: Numb
     problem = check.unlabelled(logits, softcap, temperature, axis)
     k = check.count_of(top_k, problem.first.shape[-1], "top_k", 0)
     return _drawn(problem, words, k, check.share_of(top_p))
+
+
+def _put(targets: tuple[NDArray[Any], ...] | None, found: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], ...]:
+    """Results, in the caller's arrays where there are some."""
+    if targets is None:
+        return found
+    for target, result in zip(targets, found, strict=True):
+        target[...] = result
+    return targets
 
 
 def _drawn(problem: Problem, words: NDArray[np.uint64], k: int, share: float) -> NDArray[np.int64]:

@@ -265,8 +265,10 @@ def test_bad_input():
             (ValueError, "out overlaps ids", lambda: fs.target_log_prob(x, own.view(np.int64), out=own)),
             (TypeError, "has dtype int32, but must have int64", lambda: fs.sample(x, rng, out=np.empty(4, np.int32))),
             (ValueError, "out overlaps logits", lambda: fs.target_log_prob(own, [0] * 4, out=own[:, 0]))):
+        state = rng.bit_generator.state
         with pytest.raises(error, match=words):
             call()
+        assert rng.bit_generator.state == state  # nothing was drawn
 
 
 def test_no_rows_of_no_classes(backend):

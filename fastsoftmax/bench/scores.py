@@ -111,8 +111,8 @@ def markdown(found, judged, options, backend):
     """The report."""
     size = f"{options.size[0]:,} x {options.size[1]:,} float32"
     how = f"{options.rounds} interleaved rounds, medians, {backend} backend"
-    lines = [f"`python -m fastsoftmax.bench.scores`: {size}, {how}", "", stamp_line(), "",
-             "| what | ms | least | spread |", "|---|---:|---:|---:|"]
+    lines = ["# The speed of scores and targets", "", f"`python -m fastsoftmax.bench.scores`: {size}, {how}", "",
+             stamp_line(), "", "| what | ms | least | spread |", "|---|---:|---:|---:|"]
     lines += [f"| {name} | {s['ms']:.2f} | {s['min_ms']:.2f} | {100 * s['spread']:.0f} % |" for name, s in found.items()]
     lines += ["", "| figure | measured | wanted | |", "|---|---:|---|---|"]
     for text, figure, wanted, met in judged:

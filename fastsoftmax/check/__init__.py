@@ -44,9 +44,9 @@ from .rows import label_array as label_array
 from .rows import label_error as label_error
 from .rows import one_hot_array as one_hot_array
 from .score import ids_of as ids_of
-from .score import put as put
 from .score import scored as scored
 from .score import share_of as share_of
+from .score import targets_of as targets_of
 from .score import unlabelled as unlabelled
 from .states import Shard as Shard
 from .states import counts_before as counts_before

@@ -38,24 +38,23 @@ def share_of(top_p: Any) -> float:
     return number(top_p, "top_p", 0.0, 1.0, above=True)
 
 
-def put(out: object, found: tuple[Array, ...], names: tuple[str, ...], **inputs: object) -> tuple[Array, ...]:
-    """Results, or the caller's arrays with these in them, which share no memory with the inputs."""
+def targets_of(out: object, results: dict[str, tuple[Shape, Any]], **inputs: object) -> tuple[Array, ...] | None:
+    """The caller's arrays for results {name: (shape, dtype)}, which share no memory with the inputs; or None."""
     if out is None:
-        return found
-    given = (out,) if len(names) == 1 else out
+        return None
+    names = ", ".join(results)
+    given = (out,) if len(results) == 1 else out
     if not isinstance(given, tuple):
-        raise TypeError(f"out must be a tuple ({', '.join(names)}), not {type(out).__name__}")
-    if len(given) != len(names):
-        raise ValueError(f"out has length {len(given)}, but must be a tuple ({', '.join(names)})")
-    targets = []
-    for i, (a, result) in enumerate(zip(given, found, strict=True)):
-        name = "out" if len(names) == 1 else f"out[{i}]"
-        targets.append(plain_array(a, name, result.shape, result.dtype))
+        raise TypeError(f"out must be a tuple ({names}), not {type(out).__name__}")
+    if len(given) != len(results):
+        raise ValueError(f"out has length {len(given)}, but must be a tuple ({names})")
+    targets: list[Array] = []
+    for i, (a, (shape, dtype)) in enumerate(zip(given, results.values(), strict=True)):
+        name = "out" if len(results) == 1 else f"out[{i}]"
+        targets.append(plain_array(a, name, shape, np.dtype(dtype)))
         for other, value in inputs.items():
             if shares_memory(np.asarray(value), targets[i]):
                 raise ValueError(f"{name} overlaps {other}")
         if i and shares_memory(targets[0], targets[i]):
             raise ValueError(f"{name} overlaps out[0]")
-    for target, result in zip(targets, found, strict=True):
-        target[...] = result
     return tuple(targets)
