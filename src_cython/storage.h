@@ -3,7 +3,7 @@
 #define FASTSOFTMAX_STORAGE_H
 
 #include <Python.h>
-#include "vec.h"
+#include "vec_math.h"
 
 typedef struct { uint16_t bits; } bf16;
 typedef struct { uint16_t bits; } f16;

@@ -18,6 +18,11 @@ OPTIONS = ({}, {"label_smoothing": 0.1}, {"z_loss": 0.01}, {"softcap": 3.0}, {"t
            {"label_smoothing": 0.2, "z_loss": 0.1, "softcap": 5.0, "temperature": 0.5, "reduction": "sum"})
 
 
+def layouts(*names):
+    """Every one in every dtype, but for byte-swapped bfloat16, which NumPy has not."""
+    return [(name, dtype) for name in names for dtype in DTYPES if (name, dtype) != ("swapped", ml_dtypes.bfloat16)]
+
+
 def inputs(n_rows, n_features, n_classes, dtype=np.float32, seed=0):
     """features, classifier, bias and labels, of which the second is ignored."""
     rng = np.random.default_rng(seed)
@@ -178,12 +183,9 @@ def test_mixed_dtypes(backend):
     assert abs(double - float(right(features, classifier, bias, labels)[0])) < 1e-14
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("layout", ["turned", "backwards", "strided", "swapped", "unaligned", "repeated"])
+@pytest.mark.parametrize("layout, dtype", layouts("turned", "backwards", "strided", "swapped", "unaligned", "repeated"))
 def test_layouts_of_the_classifier(backend, dtype, layout):
     features, classifier, bias, labels = inputs(10, 21, 140, dtype)
-    if layout == "swapped" and dtype == ml_dtypes.bfloat16:
-        pytest.skip("NumPy has no byte-swapped bfloat16")
     if layout == "repeated":
         classifier = np.broadcast_to(classifier[:1], classifier.shape)
     want = fs.linear_cross_entropy_and_grad(features, classifier.copy(), labels, bias=bias)
@@ -316,13 +318,10 @@ print(tracemalloc.get_traced_memory()[1])
 """
 
 
-@pytest.mark.parametrize("name", ["cython", "numba", "numpy"])
-def test_memory_stays_within_the_workspace(every_backend, name):
-    if name not in every_backend:
-        pytest.skip(f"{name} does not work here")
-    peak = int(child.run(PEAK.format(backend=name)))
+def test_memory_stays_within_the_workspace(backend):
+    peak = int(child.run(PEAK.format(backend=backend)))
     # BLAS products are made 1,024 classes at a time, 128 KB here; NumPy's row kernels take 512 KB a temporary
-    assert peak < (8 << 20) + {"cython": 1 << 19, "numba": 2 << 20, "numpy": 6 << 20}[name]
+    assert peak < (8 << 20) + {"cython": 1 << 19, "numba": 2 << 20, "numpy": 6 << 20}[backend]
 
 
 NARROW = """

@@ -7,7 +7,7 @@ import child
 import ml_dtypes
 import numpy as np
 import pytest
-from test_linear import DTYPES, inputs
+from test_linear import DTYPES, inputs, layouts
 
 import fastsoftmax as fs
 from fastsoftmax import contract, optim, reference
@@ -125,12 +125,9 @@ def test_dtypes(backend, dtype):
     check_bound(peaked(40, 65, 3000, np.float32), 1e-5, stored + 2e-6, grad_dtype=dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("layout", ["turned", "backwards", "swapped", "unaligned"])
+@pytest.mark.parametrize("layout, dtype", layouts("turned", "backwards", "swapped", "unaligned"))
 def test_layouts(backend, dtype, layout):
     features, classifier, bias, labels = peaked(20, 21, 2100, dtype)
-    if layout == "swapped" and dtype == ml_dtypes.bfloat16:
-        pytest.skip("NumPy has no byte-swapped bfloat16")
     memory = np.zeros(classifier.nbytes + 1, np.uint8)
     unaligned = memory[1:].view(dtype).reshape(classifier.shape)
     unaligned[...] = classifier
@@ -298,12 +295,9 @@ print(tracemalloc.get_traced_memory()[1])
 """
 
 
-@pytest.mark.parametrize("name", ["cython", "numba", "numpy"])
-def test_memory_stays_within_the_workspace(every_backend, name):
-    if name not in every_backend:
-        pytest.skip(f"{name} does not work here")
-    peak = int(child.run(PEAK.format(backend=name)))
-    assert peak < (8 << 20) + {"cython": 1 << 19, "numba": 2 << 20, "numpy": 6 << 20}[name]
+def test_memory_stays_within_the_workspace(backend):
+    peak = int(child.run(PEAK.format(backend=backend)))
+    assert peak < (8 << 20) + {"cython": 1 << 19, "numba": 2 << 20, "numpy": 6 << 20}[backend]
 
 
 def test_the_benchmark(tmp_path, monkeypatch, capsys):
