@@ -15,7 +15,8 @@ cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, const Late 
             late.write(&late.block, &late.map, late.a)
         state.m = task.lanes.block_max(x, n)
     if kept != NULL:
-        task.lanes.exps(x, kept, n, task.log2e, NULL, late, &state.m, &state.s)
+        # two blocks ahead: soft targets of 512 x 100,000 float32 take 20.0 -> 18.8 ms
+        task.lanes.exps(x, kept, n, task.log2e, x + 2 * BLOCK * task.lanes.itemsize, late, &state.m, &state.s)
     elif task.cap > 0 or not task.lanes.max_exp_sum(x, n, task.log2e, late, &state.m, &state.s):
         map = map_of(task, reference(task, state.m))
         state.s = task.lanes.exp_sum(x, n, &map)
@@ -253,7 +254,7 @@ cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b, double 
     are, if the task keeps them there."""
     cdef Late late
     late.block, late.map = block_at(task, final.row, b), map_of(task, final.m)
-    late.block.keep, late.block.smooth = task.keep * final.g, task.smooth * final.g
+    late.block.keep, late.block.smooth = -task.keep * final.g, -task.smooth * final.g  # what is added
     late.piece = PIECE
     if task.kernel == LOG_SOFTMAX:
         late.write, late.a = task.lanes.write_log_probs, log1p(final.rest)
