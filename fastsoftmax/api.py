@@ -5,6 +5,8 @@ Losses and log-sum-exps come back in float64, arrays over the classes in the dty
 taken as float64). Formulas: reference.py; errors: check.py.
 """
 
+from __future__ import annotations  # help() then shows names, not what they stand for
+
 import functools
 import os
 from collections.abc import Callable

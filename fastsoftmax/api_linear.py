@@ -4,6 +4,8 @@ features (..., n_features), classifier (n_classes, n_features), bias (n_classes,
 which only a block of rows exists at a time. Everything else is as in api.py.
 """
 
+from __future__ import annotations  # help() then shows names, not what they stand for
+
 import functools
 from collections.abc import Sequence
 from typing import Any, Generic, Literal, NamedTuple, SupportsIndex, Unpack, overload
@@ -302,7 +304,7 @@ def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labe
     """
     problem = check.linear_rows(features, classifier, bias, {"softcap": softcap, "temperature": temperature},
                                 max_workspace_bytes)
-    wanted, shape = check.ids_of(ids, problem.loss)
+    wanted, shape = check.ids_of(ids, problem.loss, -1)
     return predict.target_log_prob(problem, wanted).reshape(shape)[()]
 
 

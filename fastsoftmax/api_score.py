@@ -4,6 +4,8 @@ One reading of the logits for everything. Classes have an order, here and in eve
 before all, among equals the smaller id. What comes back is float64 and int64.
 """
 
+from __future__ import annotations  # help() then shows names, not what they stand for
+
 from typing import Any, NamedTuple, SupportsIndex, Unpack, overload
 
 import numpy as np
@@ -31,7 +33,8 @@ class Scores(NamedTuple):
     lse            log-sum-exp                              entropy      -sum p*log p of the prediction, in nats
     ranks          1 where the label is the first class     argmax       the first class
     confidence     the probability of argmax
-    top_ids, top_log_probs   (..., top_k) the first classes and their log-probabilities; None without top_k
+    top_ids, top_log_probs   (..., top_k) the first classes and their log-probabilities, where the classes are if `axis` is
+                   not the last; None without top_k
     """
 
     losses: Rows[np.float64]
@@ -63,10 +66,10 @@ def score(logits: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0, ignore
     options = dict(ignore_index=ignore_index, temperature=temperature, softcap=softcap, axis=axis)
     problem = check.scored(logits, labels, options)
     k = check.count_of(top_k, problem.first.shape[-1], "top_k", 0)
-    return scores(problem, look.execute(problem, k), k)
+    return scores(problem, look.execute(problem, k), k, int(axis))
 
 
-def scores(problem: Problem, looked: look.Looked, k: int) -> Scores:
+def scores(problem: Problem, looked: look.Looked, k: int, axis: int = -1) -> Scores:
     stats, lead = looked.stats, problem.lead
 
     def per_row(a: NDArray[Any]) -> Rows[Any]:
@@ -75,10 +78,16 @@ def scores(problem: Problem, looked: look.Looked, k: int) -> Scores:
     losses = stats[:, 4].copy()
     top = None
     if k:
-        top = looked.ids.reshape(*lead, k), look.log_probs(problem, stats, looked.values).reshape(*lead, k)
+        found = looked.ids, look.log_probs(problem, stats, looked.values)
+        top = tuple(at_axis(a, lead, axis) for a in found)
     return Scores(per_row(losses), per_row(stats[:, 3].copy()), per_row(0 - losses), per_row(stats[:, 6].astype(np.int64)),
                   per_row(stats[:, 7].astype(np.int64)), per_row(look.entropies(stats)), per_row(look.confidences(stats)),
                   *(top or (None, None)))
+
+
+def at_axis(a: NDArray[Any], lead: tuple[int, ...], axis: int) -> NDArray[Any]:
+    """(n_rows, k) numbers in the shape of the rows, k where the classes are."""
+    return np.moveaxis(a.reshape(*lead, a.shape[-1]), -1, axis)
 
 
 @overload
@@ -94,7 +103,7 @@ def topk(logits: ArrayLike, k: SupportsIndex, *, temperature: Number = 1.0, soft
     """The k likeliest classes of each row and their log-probabilities, without sorting a row -> TopK.
 
     out  (log_probs, ids) to write to, float64 and int64
-    Where `axis` is not the last, the k classes stand there too.
+    Where `axis` is not the last, the k classes stand there, as ids of target_log_prob and sparse_cross_entropy do.
     """
     problem = check.unlabelled(logits, softcap, temperature, axis)
     k = check.count_of(k, problem.first.shape[-1], "k", 1)
@@ -104,7 +113,7 @@ def topk(logits: ArrayLike, k: SupportsIndex, *, temperature: Number = 1.0, soft
     targets = check.targets_of(out, results, logits=logits)
     looked = look.execute(problem, k)
     found = look.log_probs(problem, looked.stats, looked.values), looked.ids
-    return TopK(*_put(targets, tuple(np.moveaxis(a.reshape(*problem.lead, k), -1, int(axis)) for a in found)))
+    return TopK(*_put(targets, tuple(at_axis(a, problem.lead, int(axis)) for a in found)))
 
 
 @overload
@@ -119,16 +128,17 @@ def target_log_prob(logits: ArrayLike, ids: Labels, *, temperature: Number = 1.0
                     axis: SupportsIndex = -1, out: NDArray[Any] | None = None) -> Rows[np.float64]:
     """log softmax(logits) at given classes, exact also where p -> 1: ids (...) or (..., k); float64, shaped as ids.
 
-    Raises LabelError for an id outside [0, n_classes).
+    Where `axis` is not the last, the k stand there. Raises LabelError for an id outside [0, n_classes).
     """
     problem = check.unlabelled(logits, softcap, temperature, axis)
-    wanted, shape = check.ids_of(ids, problem)
+    wanted, shape = check.ids_of(ids, problem, int(axis))
     targets = check.targets_of(out, {"log_probs": (shape, np.float64)}, logits=logits, ids=ids)
     looked = look.execute(problem)
     rows = np.unravel_index(np.arange(len(wanted)), problem.lead) if problem.lead else ()
     at = (*(r[:, None] for r in rows), wanted) if rows else (wanted[0],)
-    found = look.log_probs(problem, looked.stats, problem.first[at].reshape(wanted.shape)).reshape(shape)
-    return _put(targets, (found[()],))[0]
+    found = look.log_probs(problem, looked.stats, problem.first[at].reshape(wanted.shape))
+    log_probs = found.reshape(shape) if shape == problem.lead else at_axis(found, problem.lead, int(axis))
+    return _put(targets, (log_probs[()],))[0]
 
 
 @overload

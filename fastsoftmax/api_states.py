@@ -5,6 +5,8 @@ Labels and ids are those of the whole vocabulary; shard_offset says which of the
 be of any library, the arrays of a state are NumPy's.
 """
 
+from __future__ import annotations  # help() then shows names, not what they stand for
+
 from collections.abc import Iterable
 from typing import Any, NamedTuple, SupportsIndex, overload
 
@@ -31,6 +33,7 @@ class RowState(NamedTuple):
                    NaN where not; None without labels
     top_ids, top_logits   (..., top_k) the first classes and their logits, -1 and -inf where there are no more
     temperature, softcap  as given: z = softcap*tanh(logits/temperature/softcap)
+    classes        the classes that are known, as runs (first, stop) in order
 
     Of ignored rows all numbers are 0 and all classes -1, in results too.
     """
@@ -46,8 +49,9 @@ class RowState(NamedTuple):
     top_logits: Floats
     temperature: float
     softcap: float | None
+    classes: tuple[tuple[int, int], ...]
 
-    def merge(self, *others: "RowState") -> "RowState":
+    def merge(self, *others: RowState) -> RowState:
         """With the states of the same rows over other classes, one after the other."""
         return merge_states((self, *others))
 
@@ -83,7 +87,7 @@ class RowState(NamedTuple):
 
 
 @quiet
-def row_state(logits: ArrayLike, labels: "Labels | None" = None, *, shard_offset: SupportsIndex = 0,
+def row_state(logits: ArrayLike, labels: Labels | None = None, *, shard_offset: SupportsIndex = 0,
               top_k: SupportsIndex = 0, ignore_index: SupportsIndex | None = -100, temperature: Number = 1.0,
               softcap: Number | None = None, axis: SupportsIndex = -1) -> RowState:
     """The state of rows over some of their classes, in one reading -> RowState.
@@ -106,7 +110,7 @@ def merge_states(given: Iterable[RowState]) -> RowState:
 
     Associative up to rounding; the same tree gives the same bits, whoever merges, whichever of two comes first. Classes,
     labels and counts are exact in any order. Raises ValueError for states whose rows, labels or options differ, and where
-    two have the same label.
+    two have a class in common.
     """
     first, *others = check.state_list(given, RowState)
     for other in others:
@@ -128,9 +132,10 @@ def rank_counts(logits: ArrayLike, state: RowState, *, shard_offset: SupportsInd
     """How many classes of a shard come before the label, (...) int64; 1 + their sum over all shards is its rank.
 
     logits  those of row_state        state  the merged one, which knows the labels and their logits
-    A second reading of the logits: before the first no shard but one knows the label's.
+    A second reading of the logits: before the first no shard but one knows the label's. Raises ValueError for classes that
+    the state does not know.
     """
-    shard = check.shard_of(logits, state, shard_offset, axis)
+    shard = check.shard_of(logits, check.one_state(state, RowState), shard_offset, axis)
     return shards.count_before(shard, state).reshape(shard.problem.lead)[()]
 
 
@@ -158,8 +163,10 @@ def shard_cross_entropy_grad(logits: ArrayLike, state: RowState, *, shard_offset
     z_loss   where losses + z_loss*lse^2 is what counts
     out      where it goes: `logits` itself for in place
 
-    Reads the logits once. Exact also where p -> 1. Ignored rows get 0.
+    Reads the logits once. Exact also where p -> 1. Ignored rows get 0. Raises ValueError for classes that the state
+    does not know.
     """
     a = check.array(logits, "logits")
-    shard, upstream = check.shard_grad(a, check.shard_of(a, state, shard_offset, axis), dlosses, z_loss, axis, out)
+    shard, upstream = check.shard_grad(a, check.shard_of(a, check.one_state(state, RowState), shard_offset, axis), dlosses,
+                                       z_loss, axis, out)
     return shards.gradient(shard, state, upstream)

@@ -3,6 +3,8 @@
 check -> plan -> run -> wrap, as in api.py, whose words for arguments hold here too.
 """
 
+from __future__ import annotations  # help() then shows names, not what they stand for
+
 from typing import Any, Literal, SupportsIndex, Unpack, overload
 
 import numpy as np
@@ -36,7 +38,8 @@ def sparse_cross_entropy(logits: ArrayLike, indices: Labels, probs: ArrayLike, *
     """-sum_j probs[j]*log softmax(logits)[indices[j]]: soft_cross_entropy where all but a few target_probs are 0.
 
     logits   (..., n_classes) floats
-    indices  (..., k) classes, any integer dtype: a teacher's top k, the two of MixUp, several labels
+    indices  (..., k) classes, any integer dtype: a teacher's top k, the two of MixUp, several labels; where `axis` is not
+             the last, the k stand there
     probs    (..., k) their shares, which need not sum to 1; those of a class that stands there twice add up
     ignore_index  in the place of a class: padding, whatever its share. A row of padding alone does not count
 
@@ -248,6 +251,7 @@ def cross_entropy_jvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *,
     """The derivative of cross_entropy along `tangents`, shaped as the logits: sum p*v - v[label] at its simplest.
 
     Reduced as the loss is: one number, or (...) with reduction="none". The gradient is never made.
+    Neither softcap nor z_loss is known here.
     """
     options = dict(class_weight=class_weight, sample_weight=sample_weight, ignore_index=ignore_index, reduction=reduction,
                    label_smoothing=label_smoothing, temperature=temperature, axis=axis, empty=empty)

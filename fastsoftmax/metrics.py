@@ -102,6 +102,9 @@ class Metrics:
                             {k: float(h / weight) for k, h in zip(self.hits_at, self._hits[1:], strict=True)},
                             float(reciprocal / weight), float(entropy / weight), apart)
 
+    def __repr__(self) -> str:
+        return f"Metrics(hits_at={self.hits_at}, n_bins={self.n_bins}): {self._n_rows} rows"
+
     def state(self) -> dict[str, NDArray[np.float64]]:
         """The sums as new float64 arrays, for another process: those of equal settings may also be added up as they are."""
         return dict(n_rows=np.array([float(self._n_rows)]), sums=self._sums.copy(), hits=self._hits.copy(),
@@ -150,7 +153,7 @@ def accuracy(scores: Scores, *, sample_weight: ArrayLike | None = None) -> float
 
 def hit_at_k(scores: Scores, k: SupportsIndex, *, sample_weight: ArrayLike | None = None) -> float:
     """How often the label is among the first k classes."""
-    (hit,) = Metrics(hits_at=(k,)).update(scores, sample_weight=sample_weight).compute().hits.values()
+    (hit,) = Metrics(hits_at=(check.positive(k, "k"),)).update(scores, sample_weight=sample_weight).compute().hits.values()
     return hit
 
 

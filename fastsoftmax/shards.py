@@ -28,7 +28,8 @@ def read(shard: Shard, k: int) -> dict[str, Any]:
     if n_kept:
         ids[..., :n_kept], logits[..., :n_kept] = (a.reshape(*lead, n_kept) for a in looked[1:3])
     new = dict(m=m, rest=rest, down=down, argmax=_as_global(stats[:, 7].astype(np.int64), shard.offset).reshape(lead),
-               top_ids=_as_global(ids, shard.offset), top_logits=logits, labels=None, has_label=None, label_logits=None)
+               top_ids=_as_global(ids, shard.offset), top_logits=logits, labels=None, has_label=None, label_logits=None,
+               classes=((shard.offset, shard.offset + problem.first.shape[-1]),))
     if shard.labels is not None and shard.is_here is not None:
         new.update(labels=shard.labels.reshape(lead), has_label=shard.is_here.reshape(lead),
                    label_logits=np.where(shard.is_here, stats[:, 5], np.nan).reshape(lead))

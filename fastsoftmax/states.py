@@ -44,12 +44,24 @@ def merged(a: Any, b: Any) -> Any:
     rest = np.where(adds, rest + e * total, rest)
     down = np.where(adds, down + e * (down_low + far * total), down)
     ids, logits = _first_of((a.top_ids, b.top_ids), (a.top_logits, b.top_logits))
-    new = a._replace(m=high, rest=rest, down=down, argmax=argmax, top_ids=ids, top_logits=logits)
+    new = a._replace(m=high, rest=rest, down=down, argmax=argmax, top_ids=ids, top_logits=logits,
+                     classes=_together(a.classes, b.classes))
     if a.labels is None:
         return new
     is_counted, label_logits = a.labels >= 0, np.where(a.has_label, a.label_logits, b.label_logits)
     return new._replace(rest=np.where(is_counted, rest, 0.0), down=np.where(is_counted, down, 0.0),
                         has_label=a.has_label | b.has_label, label_logits=label_logits)
+
+
+def _together(runs: Any, others: Any) -> tuple[tuple[int, int], ...]:
+    """Runs of classes that have none in common, in order, those that follow upon each other as one."""
+    found: list[tuple[int, int]] = []
+    for first, stop in sorted((*runs, *others)):
+        if found and found[-1][1] == first:
+            found[-1] = found[-1][0], stop
+        else:
+            found.append((first, stop))
+    return tuple(found)
 
 
 def _comes_first(m: Any, k: Any, other: Any, other_k: Any) -> Bools:

@@ -34,7 +34,6 @@ typedef struct {
 #endif
 #define PANEL_LINES (TILE_VECTORS * VEC_BYTES / LINE)
 #define FEW_ROWS 2                     /* of a tile that has no more: computing all of it would cost what memory does */
-#define FEW_COLUMNS 64                 /* of a panel, that are turned at a time for so few rows */
 #define ROWS_AHEAD 8                   /* classes, that are fetched before they are copied; an even number */
 #define PANELS_WIDE 4                  /* panels copied together: 1 KB of a class lies in memory in order */
 #define CLASSES_DEEP 128               /* terms of a sum over classes in one accumulator: a panel stays in the L1 cache */
@@ -43,6 +42,9 @@ typedef struct {
 #define DEEP_LINES (CLASSES_DEEP * (int)sizeof(T) / LINE)
 #define CLASSES_WIDE 48                /* whose gradients are read with the same features */
 #define WIDE_LINES (CLASSES_WIDE * (int)sizeof(T) / LINE)
+
+#define bytes_of_f 4
+#define bytes_of_d 8
 
 /* memory of a thread's own, from the next cache line on: vectors that straddle two take twice the time */
 INLINE void *aligned(void *room) { return (void *)(((uintptr_t)room + LINE - 1) & ~(uintptr_t)(LINE - 1)); }

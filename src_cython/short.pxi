@@ -8,6 +8,8 @@ from fastsoftmax.contract import LOGITS_PER_ROW as _LOGITS_PER_ROW, STREAMED_BYT
 from fastsoftmax.dtypes import find as _find
 
 cdef extern from "numpy/arrayobject.h":
+    bint PyTypeNum_ISINTEGER(int) nogil
+    bint PyTypeNum_ISUNSIGNED(int) nogil
     object PyArray_NewLikeArray(cnp.ndarray, cnp.NPY_ORDER, cnp.PyArray_Descr *, int)
 
 cdef Py_ssize_t STREAMED_BYTES = _STREAMED_BYTES, LOGITS_PER_ROW = _LOGITS_PER_ROW
@@ -28,7 +30,7 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options, get_num_thre
         return None
     memset(&task, 0, sizeof(Task))
     task.kernel, task.scale, task.grad_scale = _CODES[kernel], 1, 1
-    logits, out, losses, lse = arguments[0] if arguments else None, options.get("out"), None, None
+    logits, out, losses, lse, labels = arguments[0] if arguments else None, options.get("out"), None, None, None
     n_rows = take_logits(&task, logits)
     if n_rows == 0 or not may_be_written(out, logits) or len(arguments) != (2 if task.kernel == CROSS_ENTROPY else 1):
         return None
@@ -37,8 +39,8 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options, get_num_thre
         return None
     reduction = options.get("reduction", defaults.get("reduction"))
     if task.kernel == CROSS_ENTROPY:
-        ignore_index = options.get("ignore_index", defaults["ignore_index"])
-        if (not take_labels(&task, n_rows, logits, arguments[1], reduction, ignore_index, &total)
+        ignore_index, labels = options.get("ignore_index", defaults["ignore_index"]), as_int64(arguments[1])
+        if (not take_labels(&task, n_rows, logits, labels, reduction, ignore_index, &total)
                 or out is not None and share_memory(out, arguments[1])):
             return None
         losses = one_a_row(logits)
@@ -136,6 +138,19 @@ cdef Py_ssize_t take_logits(Task *task, logits) except -1:
     task.n_classes = cnp.PyArray_DIM(logits, cnp.PyArray_NDIM(logits) - 1)
     task.first_stride = task.n_classes * task.lanes.itemsize
     return size // task.n_classes
+
+
+cdef object as_int64(labels):
+    """Plain labels of another integer dtype as int64, if that holds all their values; everything else as it is."""
+    cdef int kind
+    if not is_plain(labels):
+        return labels
+    kind = cnp.PyArray_TYPE(labels)
+    if kind == cnp.NPY_INT64 or not PyTypeNum_ISINTEGER(kind):
+        return labels
+    if PyTypeNum_ISUNSIGNED(kind) and cnp.PyArray_ITEMSIZE(labels) == sizeof(int64_t):
+        return labels
+    return cnp.PyArray_Cast(labels, cnp.NPY_INT64)
 
 
 cdef bint take_labels(Task *task, Py_ssize_t n_rows, logits, labels, reduction, ignore_index, double *total) except -1:

@@ -132,8 +132,10 @@ def test_axes_and_shapes(backend):
     y = make("labels", (2, 3, 40), "float64")
     want = fs.score(x, y, top_k=2)
     got = fs.score(np.ascontiguousarray(np.moveaxis(x, -1, 1)), y, top_k=2, axis=1)
-    for a, b in zip(got, want, strict=True):
+    for a, b in zip(got[:-2], want[:-2], strict=True):
         np.testing.assert_array_equal(a, b)
+    for a, b in zip(got[-2:], want[-2:], strict=True):  # k stands where the classes do
+        np.testing.assert_array_equal(a, np.moveaxis(b, -1, 1))
     first = fs.topk(np.moveaxis(x, -1, 0), 2, axis=0)
     np.testing.assert_array_equal(first.ids, np.moveaxis(want.top_ids, -1, 0))
     one = fs.score(x[0, 0], y[0, 0])
@@ -150,7 +152,13 @@ def test_target_log_prob(backend):
     got = fs.target_log_prob(x, ids)
     np.testing.assert_allclose(got, np.take_along_axis(right, ids, 2).astype(float), rtol=1e-6)
     np.testing.assert_array_equal(fs.target_log_prob(x, ids[..., 0]), got[..., 0])
-    np.testing.assert_array_equal(fs.target_log_prob(np.moveaxis(x, 2, 0), ids, axis=0), got)
+    first = np.moveaxis(x, 2, 0)
+    np.testing.assert_array_equal(fs.target_log_prob(first, np.moveaxis(ids, 2, 0), axis=0), np.moveaxis(got, 2, 0))
+    np.testing.assert_array_equal(fs.target_log_prob(first, ids[..., 0], axis=0), got[..., 0])
+    top = fs.topk(first, 3, axis=0)  # what one function gives goes into another
+    np.testing.assert_array_equal(fs.target_log_prob(first, top.ids, axis=0), top.log_probs)
+    with pytest.raises(ValueError, match=r"ids has shape \(2, 3, 5\), but must have \(2, 3\) or \(k, 2, 3\)"):
+        fs.target_log_prob(first, ids, axis=0)
     np.testing.assert_array_equal(fs.target_log_prob(x[0, 0], 3), fs.target_log_prob(x, np.full((2, 3), 3))[0, 0])
     sure = fs.target_log_prob(np.array([17.0, 0.0], np.float32), 0)
     assert sure == pytest.approx(-np.log1p(np.exp(-17)), rel=1e-6)

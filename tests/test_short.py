@@ -217,7 +217,6 @@ UNUSUAL_LOGITS = {
 UNUSUAL_LABELS = {
     "subclass": lambda y: y.view(Sub),
     "masked": np.ma.masked_array,
-    "int32": lambda y: y.astype(np.int32),
     "uint64": lambda y: y.clip(0).astype(np.uint64),
     "bool": lambda y: y > 0,
     "float": lambda y: y.astype(float),
@@ -283,6 +282,17 @@ def test_unusual_labels_go_the_long_way(short, name, kind):
     x, labels = problem()
     labels = labels.clip(0)
     check_long(short, lambda: CALLS[name](x, UNUSUAL_LABELS[kind](labels)))
+
+
+@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "longlong"])
+def test_labels_of_other_integers(short, name, dtype):
+    x, labels = problem((12, 100))
+    narrow = labels.clip(0).astype(dtype)
+    short.check_same(lambda: CALLS[name](x, narrow))
+    if narrow.dtype.kind == "i":
+        check_long(short, lambda: CALLS[name](x, np.full_like(narrow, -1)))  # an error, which says what was given
+        short.check_same(lambda: CALLS[name](x, np.where(narrow > 50, -100, narrow).astype(dtype)))
 
 
 @pytest.mark.parametrize(("name", "options"), [(n, o) for n, several in UNUSUAL_OPTIONS.items() for o in several], ids=str)

@@ -103,7 +103,7 @@ def test_sparse_layouts_axes_threads(backend, layout):
     want = fs.sparse_cross_entropy_and_grad(x, indices, probs)
     got = fs.sparse_cross_entropy_and_grad(LAYOUTS[layout](x), indices, probs)
     close(got.dlogits, want.dlogits, "float32")
-    first = fs.sparse_cross_entropy_and_grad(np.ascontiguousarray(x.T), indices, probs, axis=0)
+    first = fs.sparse_cross_entropy_and_grad(np.ascontiguousarray(x.T), indices.T, probs.T, axis=0)
     close(first.dlogits.T, want.dlogits, "float32")
     with fs.use_num_threads(1):
         one = fs.sparse_cross_entropy_and_grad(x, indices, probs)

@@ -72,7 +72,8 @@ def test_the_signature_is_the_promised_one(name):
 
 
 def parameters_of(function):
-    return inspect.signature(function).parameters.values()
+    names = {**vars(typing), **inspect.unwrap(function).__globals__}  # an alias may be a text of its own module's
+    return inspect.signature(function, eval_str=True, globals=names).parameters.values()
 
 
 @pytest.mark.parametrize("name", OVERLOADED)

@@ -52,6 +52,7 @@ from .states import Shard as Shard
 from .states import counts_before as counts_before
 from .states import has_every_label as has_every_label
 from .states import mergeable as mergeable
+from .states import one_state as one_state
 from .states import shard as shard
 from .states import shard_grad as shard_grad
 from .states import shard_of as shard_of

@@ -42,10 +42,11 @@ def array(value: object, name: str) -> Array:
     """Anything array-like as a plain ndarray of a dtype in the table (integers become float64 later)."""
     if value is None:
         raise TypeError(f"{name} must be an array, not None")
-    a = as_array(value, name, "fill it first, with -inf say")
+    a = as_array(value, name, "fill it first, with -inf say" if name == "logits" else "fill it first")
     if dtypes.find(a.dtype) is None and a.dtype.kind not in "iu":
         allowed = "allowed are float64, float32, float16, bfloat16 and integers"
-        hint = f"; {name}.to_numpy(dtype=...) may give one" if a.dtype.kind == "O" and hasattr(value, "to_numpy") else ""
+        ways = {"to_numpy": "to_numpy(dtype=...) may give one", "toarray": "toarray() gives one"}
+        hint = "".join(f"; {name}.{text}" for way, text in ways.items() if a.dtype.kind == "O" and hasattr(value, way))
         raise TypeError(f"{name} has dtype {a.dtype}; {allowed}{hint}")
     return a
 

@@ -33,6 +33,8 @@ def counted(scores: Any, sample_weight: object,
     if not all(hasattr(scores, name) for name in ("losses", "ranks", "entropy", "confidence")):
         raise TypeError(f"scores must be what fastsoftmax.score gives, not {type(scores).__name__}")
     ranks = as_array(scores.ranks, "scores.ranks", "fill it first")
+    if ranks.dtype.kind not in "iu":
+        raise TypeError(f"scores.ranks has dtype {ranks.dtype}; integers are required")
     weight = np.ones(ranks.size) if sample_weight is None else per_row(sample_weight, "sample_weight", ranks.shape)
     if n_bytes is None:
         return ranks.reshape(-1), weight, None

@@ -23,14 +23,23 @@ def unlabelled(logits: object, softcap: Any, temperature: Any, axis: Any) -> Pro
     return softmax("lse_rows", logits, axis, temperature, None)._replace(cap=cap_of(softcap))
 
 
-def ids_of(ids: object, problem: Problem) -> tuple[Array, Shape]:
-    """(ids as (n_rows, k) int64, their shape), for one id a row, (...), or k of them, (..., k)."""
+def ids_of(ids: object, problem: Problem, axis: Any) -> tuple[Array, Shape]:
+    """(ids as (n_rows, k) int64, their shape), for one id a row or k of them, which stand where the classes do."""
     lead = problem.lead
     found = class_indices(ids, problem.first.shape[-1], "ids")
-    if found.shape[:len(lead)] != lead or found.ndim > len(lead) + 1:
-        raise ValueError(f"ids has shape {found.shape}, but must have {lead} or {lead} and one axis more")
-    n_rows = math.prod(lead)
-    return found.reshape(n_rows, -1) if found.size else found.reshape(n_rows, 0), found.shape
+    if found.shape == lead:
+        return found.reshape(math.prod(lead), 1), found.shape
+    return rows_last(found, lead, axis, "ids", f"{lead} or "), found.shape
+
+
+def rows_last(a: Array, lead: Shape, axis: Any, name: str, also: str = "") -> Array:
+    """(n_rows, k) of an array of k a row, which stand at the class axis; `also`: what other shape is allowed."""
+    wanted: list[Any] = list(lead)
+    wanted.insert(axis if axis >= 0 else len(lead) + 1 + axis, "k")
+    if a.ndim != len(wanted) or any(n not in (m, "k") for n, m in zip(wanted, a.shape, strict=True)):
+        text = ", ".join(map(str, wanted)) + "," * (len(wanted) == 1)
+        raise ValueError(f"{name} has shape {a.shape}, but must have {also}({text}), k where the classes are")
+    return np.moveaxis(a, axis, -1).reshape(math.prod(lead), a.shape[axis])
 
 
 def share_of(top_p: Any) -> float:

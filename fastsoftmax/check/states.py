@@ -49,7 +49,13 @@ def shard_of(logits: object, state: Any, shard_offset: Any, axis: Any) -> Shard:
     problem = unlabelled(logits, state.softcap, state.temperature, axis)
     if problem.lead != state.m.shape:
         raise ValueError(f"logits have rows of shape {problem.lead}, but the state has {state.m.shape}")
-    return _shard(problem, state.labels.reshape(-1), shard_offset)
+    found = _shard(problem, state.labels.reshape(-1), shard_offset)
+    first, stop = found.offset, found.offset + problem.first.shape[-1]
+    if not any(a <= first and stop <= b for a, b in state.classes):
+        known = " and ".join(f"{a} to {b}" for a, b in state.classes)
+        raise ValueError(f"logits are those of classes {first} to {stop}, but the state is of {known}: "
+                         "look at shard_offset")
+    return found
 
 
 def _shard(problem: Problem, labels: NDArray[np.int64] | None, shard_offset: Any) -> Shard:
@@ -89,7 +95,16 @@ def counts_before(n_before: object, lead: Shape) -> NDArray[np.int64]:
         raise TypeError(f"n_before has dtype {a.dtype}; the sum of what rank_counts gives for each shard is required")
     if a.shape != lead:
         raise ValueError(f"n_before has shape {a.shape}, but must have {lead}, one count a row")
+    if (a < 0).any():
+        raise ValueError(f"n_before has a count of {a.min()}, but must be at least 0")
     return a.astype(np.int64)
+
+
+def one_state(given: Any, kind: type) -> Any:
+    """A state, not its fields."""
+    if not isinstance(given, kind):
+        raise TypeError(f"state must be a {kind.__name__}, not {type(given).__name__}")
+    return given
 
 
 def state_list(given: Any, kind: type) -> tuple[Any, ...]:
@@ -106,21 +121,21 @@ def state_list(given: Any, kind: type) -> tuple[Any, ...]:
 
 
 def mergeable(a: Any, b: Any) -> None:
-    """Raise unless two states are of the same rows and options, and of different classes as far as that can be seen."""
+    """Raise unless two states are of the same rows and options, and of different classes."""
     for name, one, other in (("rows of shape", a.m.shape, b.m.shape), ("temperature", a.temperature, b.temperature),
                              ("softcap", a.softcap, b.softcap), ("top_k", a.top_ids.shape[-1], b.top_ids.shape[-1]),
                              ("labels", a.labels is not None, b.labels is not None)):
         if one != other:
             raise ValueError(f"states with different {name} cannot be merged: {one} and {other}")
-    if a.labels is None:
-        return
     differ = np.asarray(a.labels != b.labels)
     if differ.any():
         raise ValueError(f"states of different labels cannot be merged: {_first(a.labels, differ)} in one and "
                          f"{b.labels.flat[differ.argmax()]} in the other")
-    both = a.has_label & b.has_label
-    if both.any():
-        raise ValueError(f"{_first(a.labels, both)}, which two states have: their classes overlap, or one was merged twice")
+    for first, stop in a.classes:
+        for other, end in b.classes:
+            if max(first, other) < min(stop, end):
+                raise ValueError(f"classes {max(first, other)} to {min(stop, end)} are in two states: look at their "
+                                 "shard_offset, or one was merged twice")
 
 
 def _first(labels: NDArray[np.int64], rows: Any) -> str:

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from .. import dtypes
 from ..contract import Targets
-from .arrays import Array, array, as_array, out_array
-from .numbers import cap_of, flag, one_of, scale_of
+from .arrays import Array, Shape, array, as_array, out_array
+from .numbers import cap_of, flag, integer, one_of, scale_of
 from .problems import EMPTIES, REDUCTIONS, Problem, cross_entropy, problem_arrays
 from .rows import ignored_label, label_array, label_error, per_row
+from .score import rows_last
 
 
 def sparse_cross_entropy(logits: object, indices: object, probs: object, options: dict[str, Any], *,
@@ -19,11 +20,12 @@ def sparse_cross_entropy(logits: object, indices: object, probs: object, options
     """Arguments of sparse_cross_entropy, with or without gradient. Rows of padding alone do not count."""
     a, x, _, row = problem_arrays(logits, None, options["axis"], ("logits",))
     lead, n_classes = x.shape[:-1], x.shape[-1]
-    ids = _ids(indices, lead, n_classes, options["ignore_index"])
+    axis = integer(options["axis"], "axis")
+    ids, shape = _ids(indices, lead, n_classes, options["ignore_index"], axis)
     shares = array(probs, "probs")
-    if shares.shape != (*lead, ids.shape[1]):
-        raise ValueError(f"probs has shape {shares.shape}, but must have that of indices, {(*lead, ids.shape[1])}")
-    targets = merged(ids, shares.astype(np.float64).reshape(ids.shape))
+    if shares.shape != shape:
+        raise ValueError(f"probs has shape {shares.shape}, but must have that of indices, {shape}")
+    targets = merged(ids, rows_last(shares, lead, axis, "probs").astype(np.float64))
     given = options["sample_weight"]
     weight = np.ones(len(ids)) if given is None else per_row(given, "sample_weight", lead)
     counts = (targets.ids >= 0).any(axis=1)
@@ -40,17 +42,17 @@ def sparse_cross_entropy(logits: object, indices: object, probs: object, options
                             total_weight=total, grad_scale=_norm(problem.reduction, problem.empty, total))
 
 
-def _ids(indices: object, lead: tuple[int, ...], n_classes: int, ignore_index: Any) -> NDArray[np.int64]:
-    """(n_rows, n) ids, -1 where there is none, in memory of their own."""
+def _ids(indices: object, lead: tuple[int, ...], n_classes: int, ignore_index: Any,
+         axis: int) -> tuple[NDArray[np.int64], Shape]:
+    """((n_rows, k) ids, -1 where there is none, in memory of their own; their shape)."""
     ids = label_array(indices, None, n_classes, ignore_index, "indices")
     shape = as_array(indices, "indices", "fill it with ignore_index").shape
-    if len(shape) != len(lead) + 1 or shape[:-1] != lead:
-        raise ValueError(f"indices has shape {shape}, but must have {lead} and one axis more")
+    found = rows_last(ids.reshape(shape), lead, axis, "indices")
     padding = ignored_label(ignore_index)
     outside = ((ids < 0) | (ids >= n_classes)) & (ids != padding)
     if outside.any():
         raise label_error(ids, outside.argmax(), shape, n_classes, padding, "indices")
-    return np.where(ids == padding, -1, ids).reshape(math.prod(lead), shape[-1])
+    return np.where(found == padding, -1, found), shape
 
 
 def merged(ids: NDArray[np.int64], shares: NDArray[np.float64]) -> Targets:
