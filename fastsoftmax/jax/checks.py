@@ -7,14 +7,14 @@ import numpy as np
 from jax import numpy as jnp
 
 from .. import api
+from ..check.arrays import array, class_axis_last
 
 
 def logits_array(value: Any, axis: Any, name: str = "logits") -> jax.Array:
     """Floats with the class axis last."""
     a = as_array(value, name)
-    if a.ndim == 0:
-        raise ValueError(f"{name} must have a class axis, but is 0-dimensional")
-    api.softmax(np.zeros((1,) * a.ndim, a.dtype), axis=axis)  # raises for the dtype and the axis
+    python_values(axis=axis)
+    class_axis_last(array(np.broadcast_to(np.zeros((), a.dtype), a.shape), name), axis, name)  # raises for dtype and axis
     if jnp.issubdtype(a.dtype, jnp.integer):
         a = a.astype(jnp.result_type(float))
     shown, a = a.shape, jnp.moveaxis(a, axis, -1)
@@ -72,14 +72,24 @@ def weights(logits: jax.Array, class_weight: Any, sample_weight: Any, real: Any)
 
 def options(logits: jax.Array, class_weight: Any, **keywords: Any) -> None:
     """Raise what cross_entropy would for these options: it is called with no rows."""
+    python_values(**keywords)
     nothing = np.empty((0, logits.shape[-1]), logits.dtype)
     if class_weight is not None:
         class_weight = np.broadcast_to(np.zeros((), class_weight.dtype), class_weight.shape)
     api.cross_entropy(nothing, np.empty(0, np.int64), class_weight=class_weight, **keywords)
 
 
+def python_values(**options: Any) -> None:
+    """Raise for the first option that is traced."""
+    for name, value in options.items():
+        if isinstance(value, jax.core.Tracer):
+            instead = ": divide the logits by it yourself" if name == "temperature" else ""
+            raise TypeError(f"{name} is traced by JAX, but options are Python values, part of what is compiled{instead}")
+
+
 def temperature(value: Any) -> None:
     """Raise what softmax would for this temperature."""
+    python_values(temperature=value)
     api.softmax(np.zeros(1), temperature=value)
 
 

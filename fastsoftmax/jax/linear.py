@@ -76,6 +76,7 @@ def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Arr
 def _checked(features: Any, classifier: Any, labels: Any, bias: Any, ignore_index: Any, max_workspace_bytes: Any,
              compute_dtype: Any) -> Inputs:
     """Arrays of the right shapes and dtypes: what linear_plan takes."""
+    checks.python_values(max_workspace_bytes=max_workspace_bytes, compute_dtype=compute_dtype)
     x, w = checks.as_array(features, "features"), checks.as_array(classifier, "classifier")
     b = None if bias is None else checks.as_array(bias, "bias")
     y = checks.label_array(labels, x.shape[:-1])

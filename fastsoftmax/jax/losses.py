@@ -31,7 +31,7 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, class_weight: ArrayLi
 
     Losses are float32, or float64 where the logits are. Arrays may be traced, options may not. Derivatives, of any order,
     are with respect to the logits alone. A label outside [0, n_classes) raises when the computation meets it: a
-    jax.errors.JaxRuntimeError that names it.
+    jax.errors.JaxRuntimeError or a ValueError, as JAX has it, that names it.
     """
     x = checks.logits_array(logits, axis)
     y = checks.label_array(labels, x.shape[:-1])

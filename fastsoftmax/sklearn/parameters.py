@@ -4,6 +4,7 @@ import math
 from numbers import Integral, Real
 from typing import Any
 
+from ..check.numbers import flag
 from .minibatch import OPTIMIZERS
 
 SOLVERS = ("lbfgs", *OPTIMIZERS)
@@ -20,6 +21,7 @@ NUMBERS: dict[str, tuple[Any, int, bool, float, bool]] = {
     "max_workspace_bytes": (Integral, 1, True, math.inf, False),
     "verbose": (Integral, 0, True, math.inf, False),
 }
+FLAGS = ("fit_intercept", "warm_start", "early_stopping")
 
 
 def check(estimator: Any) -> None:
@@ -36,6 +38,8 @@ def check(estimator: Any) -> None:
             raise TypeError(f"{name} must be {allowed}{' or None' if optional else ''}, not {type(value).__name__}")
         if not (value >= low if closed else value > low) or (value >= high if high == 1 else value > high):
             raise ValueError(f"{name} is {value}, but must be {allowed}")
+    for name in FLAGS:
+        flag(getattr(estimator, name), name)
     weights = estimator.class_weight
     if not (weights is None or isinstance(weights, dict) or (isinstance(weights, str) and weights == "balanced")):
         raise ValueError(f"class_weight is {weights!r}; allowed are a dict, 'balanced' and None")

@@ -1,4 +1,4 @@
-"""[5] Tensors as NumPy has them and back: the same memory, never a copy."""
+"""[5] Tensors as NumPy has them and back: the same memory, wherever that holds the numbers."""
 
 import functools
 from typing import Any
@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from ..check.numbers import integer
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 HALVES = (torch.bfloat16, torch.float16)
@@ -23,7 +25,14 @@ def _bfloat16() -> np.dtype[Any]:
 
 
 def array_of(tensor: Tensor) -> NDArray[Any]:
-    """The memory of a tensor as an array."""
+    """The memory of a tensor as an array; that of a copy where torch has put off negating it, or writing zeros."""
+    try:
+        return _memory(tensor)
+    except RuntimeError:
+        return _memory(tensor.clone())
+
+
+def _memory(tensor: Tensor) -> NDArray[Any]:
     if tensor.dtype is torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(_bfloat16())
     return tensor.numpy()
@@ -49,6 +58,8 @@ def checked(tensor: object, name: str, *, floats: bool = True) -> None:
         raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__name__}")
     if not tensor.is_cpu:
         raise ValueError(f"{name} is on {tensor.device}, but fastsoftmax computes on the CPU: {name}.cpu(), or torch's own")
+    if tensor.is_nested:
+        raise TypeError(f"{name} is a nested tensor, but must be dense: {name}.to_padded_tensor(...)")
     if tensor.layout is not torch.strided:
         raise TypeError(f"{name} has layout {tensor.layout}, but must be dense: {name}.to_dense()")
     if floats and tensor.dtype not in FLOATS:
@@ -64,11 +75,15 @@ def class_dim(tensor: Tensor, dim: int, name: str = "input") -> int:
     """The class axis, counted from the first."""
     if not tensor.ndim:
         raise ValueError(f"{name} must have a class axis, but is 0-dimensional")
-    if isinstance(dim, bool) or not isinstance(dim, int):
-        raise TypeError(f"dim must be an integer, not {type(dim).__name__}")
-    if not -tensor.ndim <= dim < tensor.ndim:
-        raise ValueError(f"dim is {dim}, outside [{-tensor.ndim}, {tensor.ndim}) for {name} of shape {tuple(tensor.shape)}")
-    return dim % tensor.ndim
+    return axis_of(tensor, dim, name)
+
+
+def axis_of(tensor: Tensor, dim: int, name: str = "input") -> int:
+    """An axis, counted from the first; 0 of a tensor that has none, as in torch."""
+    dim, ndim = dim if type(dim) is int else integer(dim, "dim"), tensor.ndim or 1
+    if not -ndim <= dim < ndim:
+        raise ValueError(f"dim is {dim}, outside [{-ndim}, {ndim}) for {name} of shape {tuple(tensor.shape)}")
+    return dim % ndim
 
 
 def lead_of(tensor: Tensor, dim: int) -> tuple[int, ...]:

@@ -58,8 +58,8 @@ def sparse_cross_entropy(input: Tensor, indices: Tensor, probs: Tensor, weight: 
     ids, shares = indices.movedim(dim, -1).to(torch.int64), probs.movedim(dim, -1).to(z.dtype)
     counts = ids != ignore_index
     q = torch.zeros_like(z).scatter_add(-1, ids.where(counts, 0), shares.where(counts, 0))
-    losses = cross_entropy(z.reshape(-1, z.shape[-1]), q.reshape(-1, z.shape[-1]), weight, "none", ignore_index,
-                           label_smoothing, z_loss, softcap)
+    losses = cross_entropy(z.reshape(-1, z.shape[-1]), q.reshape(-1, z.shape[-1]), weight, "none", -100, label_smoothing,
+                           z_loss, softcap)
     rows = counts.any(-1)
     return reduced(losses.reshape(rows.shape).where(rows, 0), reduction, rows.sum())
 

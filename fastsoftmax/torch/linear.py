@@ -11,7 +11,7 @@ from .. import api_linear
 from ..typing import Gradient
 from . import composed
 from .arrays import array_of, checked, scalars_of, tensor_of
-from .losses import check_weight, cross_entropy
+from .losses import check_weight, cross_entropy, unbatched
 from .ops import Op, times
 
 LAYER = ("Tensor input, Tensor linear_weight, Tensor target, Tensor? linear_bias, Tensor? weight, str reduction, "
@@ -50,7 +50,7 @@ def linear_cross_entropy(input: Tensor, linear_weight: Tensor, target: Tensor, *
     if is_probabilities or len(outputs) > 1:
         return _by_logits(input, linear_weight, target, linear_bias, outputs, loss)
     check_weight(weight)
-    return _fused(input, linear_weight, target, linear_bias, **loss)
+    return _fused(input, linear_weight, unbatched(input, target), linear_bias, **loss)
 
 
 def _checked_outputs(input: Tensor, linear_weight: Tensor, linear_bias: Tensor | None) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .. import api
+from ..check.numbers import integer
 from . import composed
 from .arrays import HALVES, array_of, checked, scalars_of
 from .composed import class_axis, is_probabilities, second_order
@@ -22,9 +23,11 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, i
     """torch.nn.functional.cross_entropy: -log softmax(input)[target], reduced.
 
     input    (C,), (N, C) or (N, C, d1, ..., dK) logits: float32, float64, bfloat16 or float16
-    target   class indices of any integer dtype, (), (N,) or (N, d1, ..., dK); or class probabilities, shaped as input
+    target   class indices of any integer dtype, (), (N,) or (N, d1, ..., dK); or class probabilities, shaped as input.
+             As in torch, (1,) stands for () too
     weight   (C,), one weight a class; no gradient goes there
-    ignore_index, reduction, label_smoothing   as in torch: "mean" is over the weights of the targets that count
+    ignore_index, reduction, label_smoothing   as in torch: "mean" is over the weights of the targets that count, and
+             class probabilities have no class to ignore
     z_loss   adds z_loss*logsumexp^2          softcap   logits become softcap*tanh(input/softcap)
 
     Where a gradient will be asked for and the loss is one number, it is computed in the same reading of the logits.
@@ -38,8 +41,12 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, i
     dtype = input.dtype
     if is_probabilities(input, target):
         checked(target, "target")
+        if integer(ignore_index, "ignore_index") >= 0:
+            raise ValueError(f"ignore_index is {ignore_index}, but the target holds class probabilities")
         dtype = torch.promote_types(dtype, target.dtype)
         dtype = dtype if weight is None else torch.promote_types(dtype, weight.dtype)
+    else:
+        target = unbatched(input, target)
     if dtype in HALVES and torch.is_autocast_enabled("cpu"):
         dtype = torch.float32  # torch casts the logits, which changes nothing else: we compute in float32 in any case
     # A float16 gradient of the mean may be too small for float16 until the upstream one has scaled it.
@@ -48,6 +55,11 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, i
     loss: Tensor = _cross_entropy(input, target, weight, reduction, ignore_index, label_smoothing, z_loss, softcap, dtype,
                                   now)[0]
     return loss
+
+
+def unbatched(input: Tensor, target: Tensor) -> Tensor:
+    """Class indices, () for input of one row: torch takes (1,) as well."""
+    return target.reshape(()) if input.ndim == 1 and target.shape == (1,) else target
 
 
 def check_weight(weight: Tensor | None) -> None:

@@ -14,6 +14,12 @@ from .losses import cross_entropy
 from .sparse import sparse_cross_entropy
 
 
+def _changed(options: dict[str, Any], function: Callable[..., Any]) -> str:
+    """The options that are not the defaults of a function, as a repr has them."""
+    defaults = inspect.signature(function).parameters
+    return ", ".join(f"{name}={value!r}" for name, value in options.items() if value != defaults[name].default)
+
+
 class CrossEntropyLoss(nn.CrossEntropyLoss):
     """torch.nn.CrossEntropyLoss over `cross_entropy`, whose arguments these are."""
 
@@ -25,6 +31,10 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing,
                              z_loss=self.z_loss, softcap=self.softcap)
+
+    def extra_repr(self) -> str:
+        names = "ignore_index", "reduction", "label_smoothing", "z_loss", "softcap"
+        return _changed({name: getattr(self, name) for name in names}, cross_entropy)
 
 
 class LinearCrossEntropyLoss(nn.Module):
@@ -62,8 +72,9 @@ class LinearCrossEntropyLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return (f"in_features={self.in_features}, num_classes={self.num_classes}, out_features={self.out_features}, "
-                f"reduction={self.reduction!r}, ignore_index={self.ignore_index}, label_smoothing={self.label_smoothing}, "
-                f"z_loss={self.z_loss}, softcap={self.softcap}")
+                f"bias={self.linear.bias is not None}, reduction={self.reduction!r}, ignore_index={self.ignore_index}, "
+                f"label_smoothing={self.label_smoothing}, options={self.options}, z_loss={self.z_loss}, "
+                f"softcap={self.softcap}")
 
 
 class _WithOptions(nn.Module):

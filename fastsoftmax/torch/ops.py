@@ -12,6 +12,8 @@ LIBRARY: Any = torch.library.Library("fastsoftmax", "FRAGMENT")  # type: ignore[
 PLAIN = frozenset((Tensor, torch.nn.Parameter, type(None), bool, int, float, str, torch.dtype, list))
 NAMES = {"logits": "input", "labels": "target", "target_probs": "target", "class_weight": "weight", "features": "input",
          "classifier": "linear_weight", "bias": "linear_bias", "axis": "dim"}
+# A key that is there inside the older vmap of is_grads_batched, whose tensors look plain and have no memory.
+BATCHED: Any = torch._C._parse_dispatch_key("VmapMode")
 _named = re.compile(r"\b(" + "|".join(NAMES) + r")\b")
 
 
@@ -79,7 +81,8 @@ def _no_gradient(ctx: Any, *upstreams: Any) -> tuple[None, ...]:
 def is_eager() -> bool:
     """Whether nothing but autograd looks on: no compiler, transform, mode or tracer."""
     return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-                or torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack() or torch._C._is_tracing())
+                or torch._C._dispatch_tls_is_dispatch_key_included(BATCHED) or torch._C._len_torch_dispatch_stack()
+                or torch._C._len_torch_function_stack() or torch._C._is_tracing())
 
 
 def times(grads: Sequence[Tensor], upstream: Tensor) -> Sequence[Tensor]:

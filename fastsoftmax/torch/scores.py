@@ -91,9 +91,8 @@ def _score_compute(input: Tensor, target: Tensor, top_k: int, ignore_index: int,
     found = api_score.score(array_of(input), array_of(target), top_k=top_k, ignore_index=ignore_index,
                             temperature=temperature, softcap=softcap, axis=dim)
     rows = [_tensor(a, input) for a in found[:-2]]
-    if found.top_ids is None:
-        return *rows, *_nothing(input)
-    return *rows, _tensor(found.top_ids, input, dim), _tensor(found.top_log_probs, input, dim)
+    top = _nothing(input) if found.top_ids is None else (_tensor(a, input) for a in (found.top_ids, found.top_log_probs))
+    return *rows, *top
 
 
 def _score_fake(input: Tensor, target: Tensor, top_k: int, *options: Any) -> tuple[Tensor, ...]:
@@ -120,10 +119,9 @@ def _topk_fake(input: Tensor, k: int, *options: Any) -> tuple[Tensor, Tensor]:
     return input.new_empty(shape, dtype=wide(input)), input.new_empty(shape, dtype=torch.int64)
 
 
-def _tensor(found: Any, input: Tensor, dim: int = -1) -> Tensor:
-    """Results of the public face, what is last of them at `dim`, in the door's dtype and in order."""
-    a = np.asarray(found)
-    a = np.ascontiguousarray(np.moveaxis(a, -1, dim)) if a.ndim else a
+def _tensor(found: Any, input: Tensor) -> Tensor:
+    """Results of the public face, in the door's dtype and in order."""
+    a = np.asarray(found, order="C")
     return torch.from_numpy(a).to(wide(input) if a.dtype.kind == "f" else torch.int64)
 
 

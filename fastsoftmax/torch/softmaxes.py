@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .. import api
-from .arrays import array_of, checked
+from .arrays import FLOATS, array_of, axis_of, checked
 from .memory import empty_like
 from .ops import Op
 
@@ -29,10 +29,15 @@ def log_softmax(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Te
 
 
 def _over(op: Op, input: Tensor, dim: int, dtype: torch.dtype | None) -> Tensor:
-    if dtype is not None and isinstance(input, Tensor):
+    checked(input, "input", floats=dtype is None)
+    if dtype is not None:
+        if not isinstance(dtype, torch.dtype):
+            raise TypeError(f"dtype must be a torch.dtype, not {type(dtype).__name__}")
+        if dtype not in FLOATS:
+            raise TypeError(f"dtype is {dtype}; allowed are " + ", ".join(map(str, FLOATS)))
         input = input.to(dtype)
-    checked(input, "input")
-    result: Tensor = op(input, dim) if input.ndim else op(input.reshape(1), dim).reshape(())
+    axis = axis_of(input, dim)
+    result: Tensor = op(input, axis) if input.ndim else op(input.reshape(1), axis).reshape(())
     return result
 
 
@@ -40,7 +45,8 @@ def _along(function: Any, dim: int, first: Tensor, *others: Tensor) -> Tensor:
     """A function of the public face over `dim`; its result is laid out as torch.empty_like(first)."""
     options: dict[str, Any] = {} if dim in (-1, first.ndim - 1) else {"axis": dim}
     result = empty_like(first)
-    function(array_of(first), *map(array_of, others), out=array_of(result), **options)
+    if result.numel():  # nothing of nothing is no error in torch
+        function(array_of(first), *map(array_of, others), out=array_of(result), **options)
     return result
 
 

@@ -1,14 +1,13 @@
 """[5] A few classes a row: sparse_cross_entropy and target_log_prob."""
 
-import functools
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .. import api, api_score, api_targets
+from .. import api_score, api_targets
 from . import composed
 from .arrays import array_of, checked, class_dim, lead_of, scalars_of, wide
 from .losses import check_weight
@@ -70,36 +69,10 @@ def check_rows(name: str, indices: Tensor, input: Tensor, axis: int) -> None:
                          f"{tuple(input.shape)} with its classes at dim={axis}")
 
 
-def _last(tensor: Tensor, dim: int) -> Any:
-    return array_of(tensor.movedim(dim, -1))
-
-
-def _placed(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A call of the public face, which has the k last, with the positions in its errors as the caller has them.
-
-    Its first tensor is the input, its last positional argument the class axis.
-    """
-
-    @functools.wraps(call)
-    def at_dim(*arguments: Any, **more: Any) -> Any:
-        try:
-            return call(*arguments, **more)
-        except api.LabelError as error:
-            found = re.match(r"(\w+)\[([\d, ]+)\]", str(error))
-            at = found[2].split(", ") if found else []
-            if not found or len(at) < next(a.ndim for a in arguments if isinstance(a, Tensor)):
-                raise
-            at.insert(arguments[-1], at.pop())
-            raise api.LabelError(f"{found[1]}[{', '.join(at)}]{str(error)[found.end():]}") from None
-
-    return at_dim
-
-
-@_placed
 def _call(function: Any, input: Tensor, indices: Tensor, probs: Tensor, weight: Tensor | None, reduction: str,
           ignore_index: int, label_smoothing: float, z_loss: float, softcap: float | None, temperature: float, dim: int,
           **more: Any) -> Any:
-    return function(array_of(input), _last(indices, dim), _last(probs, dim),
+    return function(array_of(input), array_of(indices), array_of(probs),
                     class_weight=None if weight is None else array_of(weight), ignore_index=ignore_index,
                     reduction=reduction, label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,
                     temperature=temperature, axis=dim, **more)
@@ -128,13 +101,9 @@ _sparse = Loss("sparse_cross_entropy(Tensor input, Tensor indices, Tensor probs,
                composed.sparse_cross_entropy, _others)
 
 
-@_placed
 def _log_prob(input: Tensor, ids: Tensor, temperature: float, softcap: float | None, dim: int) -> Tensor:
-    one_a_row = ids.ndim < input.ndim
-    found = api_score.target_log_prob(array_of(input), array_of(ids) if one_a_row else _last(ids, dim),
-                                      temperature=temperature, softcap=softcap, axis=dim)
-    log_p = scalars_of(found, wide(input))
-    return log_p if one_a_row else log_p.movedim(-1, dim).contiguous()
+    found = api_score.target_log_prob(array_of(input), array_of(ids), temperature=temperature, softcap=softcap, axis=dim)
+    return scalars_of(np.asarray(found, order="C"), wide(input))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -364,6 +364,16 @@ def test_a_wrong_label_raises_when_it_is_met(jit):
         fj.cross_entropy(x[0, 0], jnp.array(11)).block_until_ready()
 
 
+def test_a_wrong_label_in_a_function_that_has_run_before(route):
+    """JAX calls what it has compiled by another way then, and has another exception for it."""
+    x, y = problem((2, 3), 10, ignored=False)
+    for function in (fj.cross_entropy, jax.jit(jax.grad(fj.cross_entropy)),
+                     lambda x, y: fj.linear_cross_entropy(x, jnp.ones((10, 10)), y)):
+        jax.block_until_ready([function(x, y) for _ in range(2)])
+        with pytest.raises((ValueError, jax.errors.JaxRuntimeError), match=r"labels\[1, 2\] is 10, outside \[0, 10\)"):
+            jax.block_until_ready(function(x, y.at[1, 2].set(10)))
+
+
 @pytest.mark.parametrize(("arguments", "options", "error", "text"), [
     (((2, 3), (2,)), dict(reduction="max"), ValueError, "reduction is 'max'; allowed are"),
     (((2, 3), (2,)), dict(label_smoothing=2.0), ValueError, r"label_smoothing is 2.0, outside \[0, 1\]"),
@@ -371,7 +381,8 @@ def test_a_wrong_label_raises_when_it_is_met(jit):
     (((2, 3), (2,)), dict(softcap="5"), TypeError, "softcap must be a real number, not str"),
     (((2, 3), (2,)), dict(ignore_index=0.5), TypeError, "ignore_index must be an integer"),
     (((2, 3), (2,)), dict(empty="one"), ValueError, "empty is 'one'"),
-    (((2, 3), (2,)), dict(axis=2), ValueError, r"axis is 2, outside \[-2, 2\) for logits"),
+    (((2, 3), (2,)), dict(axis=2), ValueError, r"axis is 2, outside \[-2, 2\) for logits of shape \(2, 3\)"),
+    (((2, 3), (2,)), dict(axis=-3), ValueError, r"axis is -3, outside \[-2, 2\) for logits of shape \(2, 3\)"),
     (((2, 3), (2,)), dict(class_weight=np.ones(2)), ValueError, r"class_weight has shape \(2,\), but must have \(3,\)"),
     (((2, 3), (2,)), dict(sample_weight=np.ones(3)), ValueError, r"sample_weight has shape \(3,\)"),
     (((2, 3), (3,)), {}, ValueError, r"labels has shape \(3,\), but must have \(2,\), one label a row"),
@@ -396,8 +407,24 @@ def test_wrong_arrays():
         fj.cross_entropy(x, np.array([0, 2**32 + 3]))
     with pytest.raises(ValueError, match=r"target_probs has shape \(5,\), but must have that of logits, \(2, 5\)"):
         fj.soft_cross_entropy(x, x[0])
-    with pytest.raises(TypeError, match="temperature is traced by JAX"):
-        jax.jit(lambda t: fj.softmax(x, temperature=t))(2.0)
+    with pytest.raises(TypeError, match="target_probs has dtype bool"):
+        fj.soft_cross_entropy(x, x > 0)
+
+
+def test_options_are_not_traced():
+    x, y = problem((2,), 5, ignored=False)
+    text = "(?m){} is traced by JAX, but options are Python values, part of what is compiled{}$"
+    instead = ": divide the logits by it yourself"
+    for function in (fj.softmax, lambda x, **options: fj.cross_entropy(x, y, **options),
+                     lambda x, **options: fj.soft_cross_entropy(x, x, **options),
+                     lambda x, **options: fj.linear_cross_entropy(x, x, y, **options)):
+        with pytest.raises(TypeError, match=text.format("temperature", instead)):
+            jax.jit(lambda t, f=function: f(x, temperature=t))(2.0)
+    for option, value in dict(label_smoothing=0.1, ignore_index=2, axis=1).items():
+        with pytest.raises(TypeError, match=text.format(option, "")):
+            jax.jit(lambda t, name=option: fj.cross_entropy(x, y, **{name: t}))(value)
+    with pytest.raises(TypeError, match=text.format("max_workspace_bytes", "")):
+        jax.jit(lambda n: fj.linear_cross_entropy(x, x, y, max_workspace_bytes=n))(1 << 20)
 
 
 @pytest.mark.parametrize("name", ["class_weight", "sample_weight"])

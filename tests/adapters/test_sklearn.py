@@ -370,9 +370,11 @@ def test_bad_parameters(parameters, message):
 
 def test_bad_types_and_labels():
     X, y = data()
-    for parameters in ({"tol": "0.1"}, {"batch_size": 2.0}, {"max_iter": True}, {"C": None}):
+    for parameters in ({"tol": "0.1"}, {"batch_size": 2.0}, {"max_iter": True}, {"C": None}, {"fit_intercept": "no"},
+                       {"warm_start": 1}, {"early_stopping": "yes"}):
         with pytest.raises(TypeError, match=f"{next(iter(parameters))} must be a"):
             SoftmaxClassifier(**parameters).fit(X, y)
+    SoftmaxClassifier(fit_intercept=np.True_, tol=0.1).fit(X, y)
     with pytest.raises(ValueError, match="y must have at least 2 classes, but has only one class: 7"):
         SoftmaxClassifier().fit(X, np.full(len(X), 7))
     with pytest.raises(ValueError, match=r"Unknown label type: continuous. y\[1\] is 0.5"):

@@ -4,6 +4,7 @@ import importlib
 import itertools
 import sys
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -71,6 +72,20 @@ def test_class_probabilities(shape):
         same(fst.cross_entropy(x, q, **options), functional.cross_entropy(x, q, **options), [x, q])
 
 
+def test_a_target_of_one_for_unbatched_input():
+    x, y, w = problem((7,))
+    features, classifier, *_ = layer()
+    for reduction in ("none", "mean", "sum"):
+        right = functional.cross_entropy(x, y, w, reduction=reduction)  # torch's own gradient wants y there
+        torch.testing.assert_close(functional.cross_entropy(x, y[None], w, reduction=reduction), right)
+        same(fst.cross_entropy(x, y[None], w, reduction=reduction), right, [x])
+        same(fst.linear_cross_entropy(features[0], classifier, y[None], reduction=reduction),
+             functional.cross_entropy(classifier @ features[0], y, reduction=reduction), [features, classifier])
+    assert fst.cross_entropy(x, y[None], label_smoothing=0.1) == fst.cross_entropy(x, y, label_smoothing=0.1)
+    with pytest.raises(TypeError, match="^target has dtype torch.int64"):  # one class: it is a probability, as in torch
+        fst.cross_entropy(x[:1], y[None])
+
+
 @pytest.mark.parametrize("mixed", list(itertools.product(DTYPES, DTYPES)), ids=str)
 def test_the_dtype_of_a_loss_is_torchs(mixed):
     x, q = (torch.rand(3, 4, dtype=dtype) for dtype in mixed)
@@ -90,6 +105,10 @@ def test_softmax(name, dim):
     torch.testing.assert_close(*integers)
     single = torch.tensor(3.0)
     assert getattr(fst, name)(single, 0).equal(getattr(functional, name)(single, 0))
+    for shape in ((4, 0), (0, 4), (0,), (2, 0, 3)):
+        for axis in range(len(shape)):
+            x = torch.empty(shape, requires_grad=True)
+            same(getattr(fst, name)(x, axis), getattr(functional, name)(x, axis), [x])
 
 
 @pytest.mark.parametrize("biased", [False, True])
@@ -283,6 +302,22 @@ def test_tensors_and_arrays_share_their_memory(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_what_torch_has_put_off_is_done_first(dtype):
+    x, y, _ = problem(dtype=dtype)
+    for lazy in (torch._neg_view(-x.detach()), torch._efficientzerotensor((5, 7), dtype=dtype)):
+        assert lazy.is_neg() or lazy._is_zerotensor()
+        plain = lazy.clone()
+        assert fst.softmax(lazy, 1).equal(fst.softmax(plain, 1))
+        grads = []
+        for a in (lazy, plain):
+            a = a.detach().requires_grad_()
+            grads += torch.autograd.grad(fst.cross_entropy(a, y) + fst.cross_entropy(x, a), a)
+        assert grads[0].equal(grads[1])
+    imaginary = torch.complex(x.detach().float(), x.detach().float()).conj().imag
+    assert fst.softmax(imaginary, 1).equal(fst.softmax(-x.float(), 1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_nothing_is_copied(dtype):
     """NumPy's allocations while a loss of 2 MB and more of logits is computed."""
     x, y = torch.randn(64, 16_384).to(dtype), torch.randint(16_384, (64,))
@@ -385,6 +420,11 @@ def test_autocast_rounds_the_factors_of_linear():
 # what is refused
 
 
+def nested(layout):
+    with warnings.catch_warnings(action="ignore"):  # a prototype
+        return torch.nested.nested_tensor([torch.zeros(2, 7), torch.zeros(3, 7)], layout=layout)
+
+
 @pytest.mark.parametrize(("error", "match", "call"), [
     (ValueError, "^input is on meta, but fastsoftmax computes on the CPU", lambda x, y: fst.cross_entropy(x.to("meta"), y)),
     (ValueError, "^target is on meta", lambda x, y: fst.cross_entropy(x, y.to("meta"))),
@@ -395,6 +435,8 @@ def test_autocast_rounds_the_factors_of_linear():
     (TypeError, "^input has dtype torch.int64; allowed are torch.float32", lambda x, y: fst.cross_entropy(x.long(), y)),
     (TypeError, "^input has dtype torch.complex64", lambda x, y: fst.softmax(x.to(torch.complex64), 0)),
     (TypeError, "^input has layout torch.sparse_coo", lambda x, y: fst.softmax(x.to_sparse(), 0)),
+    (TypeError, "^input is a nested tensor, but must be dense", lambda x, y: fst.softmax(nested(torch.strided), 2)),
+    (TypeError, "^target is a nested tensor, but must be dense", lambda x, y: fst.cross_entropy(x, nested(torch.jagged))),
     (TypeError, "^target has dtype torch.int64; allowed are torch.float32", lambda x, y: fst.cross_entropy(x, x.long())),
     (TypeError, "^target has dtype float32; class indices", lambda x, y: fst.cross_entropy(x, y.float())),
     (ValueError, r"^target has shape \(4,\), but must have \(5,\)", lambda x, y: fst.cross_entropy(x, y[:4])),
@@ -405,6 +447,14 @@ def test_autocast_rounds_the_factors_of_linear():
      lambda x, y: fst.cross_entropy(x, y, None, -100, "all")),
     (ValueError, "^label_smoothing is 2.0", lambda x, y: fst.cross_entropy(x, y, label_smoothing=2.0)),
     (ValueError, "^dim is 2, outside", lambda x, y: fst.softmax(x, 2)),
+    (ValueError, r"^dim is 1, outside \[-1, 1\) for input of shape \(\)", lambda x, y: fst.softmax(x[0, 0], 1)),
+    (TypeError, "^dim must be an integer, not float", lambda x, y: fst.softmax(x, 1.0)),
+    (TypeError, "^dim must be an integer, not bool", lambda x, y: fst.log_softmax(x, True)),
+    (TypeError, "^dtype must be a torch.dtype, not str", lambda x, y: fst.softmax(x, 1, dtype="float32")),
+    (TypeError, "^dtype is torch.int32; allowed are torch.float32", lambda x, y: fst.softmax(x, 1, dtype=torch.int32)),
+    (ValueError, "^ignore_index is 2, but the target holds class prob", lambda x, y: fst.cross_entropy(x, x, None, 2)),
+    (TypeError, "^ignore_index must be an integer, not NoneType", lambda x, y: fst.cross_entropy(x, x, None, None)),
+    (ValueError, r"^target has shape \(2,\), but must have \(\)", lambda x, y: fst.cross_entropy(x[0], y[:2])),
     (ValueError, r"^input has shape \(5, 7\), but must have \(..., 6\)",
      lambda x, y: fst.linear_cross_entropy(x, torch.ones(3, 6), y)),
     (ValueError, "^linear_weight has shape", lambda x, y: fst.linear_cross_entropy(x, torch.ones(7), y)),
@@ -459,6 +509,9 @@ def test_the_loss_as_a_module():
     assert fst.CrossEntropyLoss(z_loss=0.1, softcap=2.0)(x, y) == fst.cross_entropy(x, y, z_loss=0.1, softcap=2.0)
     theirs.load_state_dict(ours.state_dict())
     ours.load_state_dict(theirs.state_dict())
+    assert repr(fst.CrossEntropyLoss()) == "CrossEntropyLoss()"
+    shown = "CrossEntropyLoss(ignore_index=3, reduction='sum', label_smoothing=0.1, z_loss=0.2)"
+    assert repr(fst.CrossEntropyLoss(**options, z_loss=0.2)) == shown
 
 
 @pytest.mark.parametrize("out_features", [(), (3, 2)])
@@ -469,7 +522,8 @@ def test_the_linear_loss_as_a_module(out_features):
     logits = ours.linear(x).reshape(4, 7, *out_features)
     right = functional.cross_entropy(logits, target, weight=ours.weight, ignore_index=2)
     same(ours(x, target), right, [x, ours.linear.weight, ours.linear.bias])
-    assert "num_classes=7" in repr(ours)
+    assert ours.extra_repr() == (f"in_features=5, num_classes=7, out_features={out_features}, bias=True, reduction='mean', "
+                                 "ignore_index=2, label_smoothing=0.0, options=None, z_loss=0.0, softcap=None")
     if hasattr(torch.nn, "LinearCrossEntropyLoss"):
         theirs = torch.nn.LinearCrossEntropyLoss(5, 7, out_features=out_features, bias=True, weight=torch.rand(7),
                                                  ignore_index=2)

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 fst = pytest.importorskip("fastsoftmax.torch")
 functional = torch.nn.functional
-from fastsoftmax.torch import linear, losses, softmaxes  # noqa: E402
+from fastsoftmax.torch import composed, linear, losses, softmaxes  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # compilers and test tools warn about themselves
 OPS = torch.ops.fastsoftmax
@@ -145,6 +145,30 @@ def test_transforms():
     torch.testing.assert_close(torch.func.vmap(lambda row: fst.softmax(row, 0))(x), torch.softmax(x, 1))
     hessian = torch.func.jacrev(torch.func.jacrev(fst.cross_entropy))(x, y)
     torch.testing.assert_close(hessian, torch.func.hessian(functional.cross_entropy)(x, y))
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_gradients_by_the_batch(reduction):
+    """Of autograd's own older vmap, whose tensors look like plain ones."""
+    x, y, features, classifier = inputs()
+    q, logits = torch.rand(6, 9, requires_grad=True), functional.linear(features, classifier)
+    options = {"reduction": reduction}
+    pairs = [(fst.cross_entropy(x, y, **options), functional.cross_entropy(x, y, **options), [x]),
+             (fst.cross_entropy(x, q, **options), functional.cross_entropy(x, q, **options), [x, q]),
+             (fst.linear_cross_entropy(features, classifier, y, **options),
+              functional.cross_entropy(logits, y, **options), [features, classifier]),
+             (fst.entropy_with_logits(x, **options), composed.entropy(x, reduction, None, 1.0, 1), [x]),
+             (fst.softmax(x, 1), functional.softmax(x, 1), [x]),
+             (fst.target_log_prob(x, y.clamp(0)), functional.log_softmax(x, 1).gather(1, y.clamp(0)[:, None])[:, 0], [x])]
+    for ours, theirs, given in pairs:
+        upstream = torch.randn(3, *theirs.shape)
+        for again in (False, True):
+            got, right = (torch.autograd.grad(loss, given, upstream, retain_graph=True, create_graph=again,
+                                              is_grads_batched=True) for loss in (ours, theirs))
+            torch.testing.assert_close(got, right)
+    hessian = torch.autograd.functional.hessian
+    torch.testing.assert_close(hessian(lambda x: fst.cross_entropy(x, y), x, vectorize=True),
+                               hessian(lambda x: functional.cross_entropy(x, y), x))
 
 
 def test_no_forward_mode():
