@@ -27,9 +27,9 @@ so results are bitwise the same for any number of threads.
 `short_cut` is the whole of a small plain call, without the floors between: it takes a public function's arguments, with
 the defaults of its keywords, and gives what the function gives, to the bit (a CrossEntropyGrad as a plain tuple). It is
 None, and nothing is written, for all but this: logits, and labels of integers that int64 holds, that are exactly ndarrays,
-C-contiguous, aligned, in native byte order, of one leading shape, the class axis last; logits below STREAMED_BYTES, and so
-many rows that none would be split; `out` absent, exactly `logits`, or just such an array in memory of its own; every label
-right; reduction and ignore_index any string and int that are allowed, every other option at its default.
+C-contiguous, aligned, in native byte order, of one leading shape, the class axis last; logits below STREAMED_BYTES; `out`
+absent, exactly `logits`, or just such an array in memory of its own; every label right; reduction and ignore_index any
+string and int that are allowed, every other option at its default.
 An int is the first row whose label has gone wrong since it was checked.
 
 kernel                  first       second        writes

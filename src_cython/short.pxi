@@ -25,6 +25,7 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options, get_num_thre
     cdef Task task
     cdef Py_ssize_t n_rows, bad
     cdef int n_threads
+    cdef bint splits
     cdef double total = 0
     if not are_plain(options, defaults):
         return None
@@ -35,8 +36,7 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options, get_num_thre
     if n_rows == 0 or not may_be_written(out, logits) or len(arguments) != (2 if task.kernel == CROSS_ENTROPY else 1):
         return None
     n_threads = threads_for(&task, n_rows, get_num_threads)
-    if 1 < n_threads and n_rows < 2 * n_threads:  # rows may have to be split
-        return None
+    splits = are_split(&task, n_rows, n_threads, "out" in defaults)
     reduction = options.get("reduction", defaults.get("reduction"))
     if task.kernel == CROSS_ENTROPY:
         ignore_index, labels = options.get("ignore_index", defaults["ignore_index"]), as_int64(arguments[1])
@@ -45,14 +45,14 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options, get_num_thre
             return None
         losses = one_a_row(logits)
         task.losses = <double *>data(losses)
-    derive(&task, "out" in defaults, "out" in defaults)
+    derive(&task, "out" in defaults, "out" in defaults and not splits)
     if task.kernel == CROSS_ENTROPY or task.kernel == LSE:
         lse = one_a_row(logits)
         task.lse = <double *>data(lse)
     if "out" in defaults:
         out = PyArray_NewLikeArray(logits, cnp.NPY_CORDER, NULL, 0) if out is None else out
         task.out, task.out_stride = <char *>data(out), task.first_stride
-    bad = run_all_rows(&task, n_rows, n_threads)
+    bad = run_split_rows(&task, n_rows, n_threads) if splits else run_all_rows(&task, n_rows, n_threads)
     if bad >= 0:
         return bad
     if task.kernel == LSE:
@@ -100,6 +100,42 @@ cdef Py_ssize_t run_all_rows(const Task *task, Py_ssize_t n_rows, int n_threads)
     if n_threads == 1 and work >= 2 * AWAKE:
         pool_alone()
     return bad
+
+
+cdef bint are_split(const Task *task, Py_ssize_t n_rows, int n_threads, bint writes) noexcept nogil:
+    """Whether the rows are cut by classes: as plan.make has it, they are few, and do not keep exps in the output."""
+    cdef Py_ssize_t n_blocks = (task.n_classes + BLOCK - 1) // BLOCK
+    return (1 < n_threads and n_rows < 2 * n_threads and n_blocks > n_rows
+            and not (writes and n_blocks > 1 and task.first_stride <= KEPT_BYTES))
+
+
+cdef Py_ssize_t run_split_rows(Task *task, Py_ssize_t n_rows, int n_threads) except -2:
+    """All of the task, its rows, of which a call below STREAMED_BYTES has 45 at most, cut by classes; the first bad row, or -1."""
+    cdef Cut cuts[MOST_CUTS]
+    cdef Py_ssize_t i, b, bad, n = 0, of_a_row = max(1, min(4 * n_threads, MOST_CUTS) // n_rows)
+    cdef Py_ssize_t step = (task.n_blocks + of_a_row - 1) // of_a_row
+    cdef bint is_short = work_of(task, n_rows) < 2 * ASLEEP
+    task.states = <double *>malloc(n_rows * (task.n_blocks * PARTS + FINALS) * sizeof(double))
+    if task.states == NULL:
+        raise MemoryError("the states of split rows")
+    task.finals = task.states + n_rows * task.n_blocks * PARTS
+    try:
+        for i in range(n_rows):
+            for b in range(0, task.n_blocks, step):
+                cuts[n].row0, cuts[n].row1, cuts[n].block0, cuts[n].block1 = i, i + 1, b, min(b + step, task.n_blocks)
+                cuts[n].phase = STATES
+                n += 1
+        bad = run_cuts(task, cuts, n, n_threads, is_short)
+        if bad < 0:
+            bad = run_rows(task, 0, n_rows, 0, task.n_blocks, FINISH, NULL)
+        if bad < 0 and task.out != NULL:
+            for i in range(n):
+                cuts[i].phase = WRITE
+            run_cuts(task, cuts, n, n_threads, is_short)
+            run_rows(task, 0, n_rows, 0, task.n_blocks, LABEL, NULL)
+        return bad
+    finally:
+        free(task.states)
 
 
 cdef bint are_plain(dict options, dict defaults) except -1:

@@ -384,7 +384,7 @@ def test_labels_that_another_thread_keeps_changing(short):
 
 
 def test_other_backends_and_threads(short):
-    """A backend chosen here is the one that runs; the size where threads pay is where the short cut ends."""
+    """A backend chosen here is the one that runs; any number of threads does."""
     x, labels = problem()
     right = fs.cross_entropy(x, labels)
     for name in backends.available():
@@ -400,17 +400,30 @@ def test_other_backends_and_threads(short):
         assert short.taken is None
     finally:
         fs.set_backend(old)
-    for n_threads, n_rows, taken in [(1, 1, True), (2, 1, False), (2, 3, False), (2, 4, True), (7, 4, False),
-                                     (7, 14, True)]:
-        with fs.use_num_threads(n_threads):  # so few long rows may have to be cut
+    for n_threads, n_rows in [(1, 1), (2, 1), (2, 3), (2, 4), (7, 4), (7, 14)]:
+        with fs.use_num_threads(n_threads):  # so few long rows are cut by classes
             fs.softmax(np.zeros((n_rows, 3_000_000 // n_rows), np.float32))
-            assert short.taken == taken
+            assert short.taken
+
+
+@each_call
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("special", [NAN, np.inf, -np.inf, 80.0])
+def test_rows_cut_by_classes(short, name, dtype, special):
+    """What is masked, broken, sure or ignored, in one block of the row, in all, or where two meet."""
+    x, labels = problem((3, 700_000 if dtype == "bfloat16" else 400_000), dtype)
+    x[0, 300_000] = x[1, contract.BLOCK * 17 - 1: contract.BLOCK * 18 + 1] = special
+    x[2] = special
+    for ignored in (labels, np.array([labels[0], -100, labels[2]])):
+        with fs.use_num_threads(2):
+            check_every_way(short, name, x, ignored)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("shape", [(1000, 10), (300, 600), (64, 5000), (70, 20_000)])
+@pytest.mark.parametrize("shape", [(1000, 10), (300, 600), (64, 5000), (70, 20_000), (1, 1_000_000), (3, 300_000),
+                                   (2, 100_003)])
 def test_threads_change_no_bit(short, shape, dtype):
-    """However many there are, asleep or awake, rows that go round evenly or not."""
+    """However many there are, asleep or awake, rows that go round evenly or not, or are cut by classes."""
     x, labels = problem(shape, dtype)
     for name in CALLS:
         with fs.use_num_threads(1):
