@@ -100,10 +100,10 @@ def counts_before(n_before: object, lead: Shape) -> NDArray[np.int64]:
     return a.astype(np.int64)
 
 
-def one_state(given: Any, kind: type) -> Any:
+def one_state(given: Any, kind: type, name: str = "state") -> Any:
     """A state, not its fields."""
     if not isinstance(given, kind):
-        raise TypeError(f"state must be a {kind.__name__}, not {type(given).__name__}")
+        raise TypeError(f"{name} must be a {kind.__name__}, not {type(given).__name__}")
     return given
 
 
@@ -111,12 +111,9 @@ def state_list(given: Any, kind: type) -> tuple[Any, ...]:
     """At least one state."""
     if isinstance(given, kind) or not isinstance(given, Iterable):
         raise TypeError(f"states must be a sequence of {kind.__name__}, not {type(given).__name__}")
-    found = tuple(given)
+    found = tuple(one_state(one, kind, f"states[{i}]") for i, one in enumerate(given))
     if not found:
         raise ValueError("states is empty: there is nothing to merge")
-    for i, one in enumerate(found):
-        if not isinstance(one, kind):
-            raise TypeError(f"states[{i}] must be a {kind.__name__}, not {type(one).__name__}")
     return found
 
 
