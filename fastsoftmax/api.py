@@ -274,27 +274,27 @@ def soft_cross_entropy_and_grad(logits: ArrayLike, target_probs: ArrayLike, *, c
 
 
 @overload
-def entropy(probs: ForeignT, *, axis: SupportsIndex = -1) -> ForeignT: ...
+def entropy(probs: ForeignT, *, axis: SupportsIndex = -1, out: ForeignT | None = None) -> ForeignT: ...
 @overload
-def entropy(probs: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]: ...
+def entropy(probs: ArrayLike, *, axis: SupportsIndex = -1, out: NDArray[Any] | None = None) -> Rows[np.float64]: ...
 @any_array
 @quiet
-def entropy(probs: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
-    """-sum p*log p over `axis`, in nats, float64; 0*log 0 = 0."""
-    problem = check.single("entropy_rows", probs, axis, "probs")
-    return execute(problem).losses.reshape(problem.lead)[()]
+def entropy(probs: ArrayLike, *, axis: SupportsIndex = -1, out: NDArray[Any] | None = None) -> Rows[np.float64]:
+    """-sum p*log p over `axis`, in nats, float64; 0*log 0 = 0. out: (...) float64 to write to."""
+    return row_sums(check.single("entropy_rows", probs, axis, "probs"), out, probs=probs)
 
 
 @overload
-def kl_divergence(p: ForeignT, q: ArrayLike, *, axis: SupportsIndex = -1) -> ForeignT: ...
+def kl_divergence(p: ForeignT, q: ArrayLike, *, axis: SupportsIndex = -1, out: ForeignT | None = None) -> ForeignT: ...
 @overload
-def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]: ...
+def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1,
+                  out: NDArray[Any] | None = None) -> Rows[np.float64]: ...
 @any_array
 @quiet
-def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
-    """sum p*log(p/q) over `axis`, in nats, float64; 0*log 0 = 0, inf where q = 0 < p."""
-    problem = check.pair("kl_divergence_rows", p, q, axis, None, ("p", "q"))
-    return execute(problem).losses.reshape(problem.lead)[()]
+def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1,
+                  out: NDArray[Any] | None = None) -> Rows[np.float64]:
+    """sum p*log(p/q) over `axis`, in nats, float64; 0*log 0 = 0, inf where q = 0 < p. out: (...) float64 to write to."""
+    return row_sums(check.pair("kl_divergence_rows", p, q, axis, None, ("p", "q")), out, p=p, q=q)
 
 
 def set_backend(name: t.BackendName) -> t.BackendName:
@@ -356,6 +356,22 @@ def show_config() -> None:
 def _out(problem: Problem) -> NDArray[Any]:
     out: NDArray[Any] = execute(problem).out
     return out
+
+
+def row_sums(problem: Problem, out: object, **inputs: object) -> Rows[np.float64]:
+    """One number a row, in the caller's array where there is one."""
+    targets = check.targets_of(out, {"sums": (problem.lead, np.float64)}, **inputs)
+    return put(targets, (execute(problem).losses.reshape(problem.lead)[()],))[0]
+
+
+def put(targets: tuple[Any, ...] | None, found: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Results, in the caller's arrays where there are some."""
+    if targets is None:
+        return found
+    for target, result in zip(targets, found, strict=True):
+        if target is not None:
+            target[...] = result
+    return targets
 
 
 def reduced(problem: Problem, losses: NDArray[np.float64]) -> Rows[np.float64]:

@@ -15,11 +15,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import check
 from . import typing as t
-from .api import quiet, reduced
-from .api_score import Scores, TopK, scores
+from .api import put, quiet, reduced
+from .api_score import Scores, TopK, score_targets, scores, top, top_targets
 from .foreign import any_array
 from .linear import Results, execute, planned, predict
-from .look import log_probs
 from .optim import Optimizer
 from .plan import WORKSPACE_BYTES, LinearPlan
 from .typing import ForeignT, Labels, LossT, Number, Reduced, Rows
@@ -50,9 +49,9 @@ class LinearCrossEntropyGrad(NamedTuple, Generic[LossT]):
     """
 
     loss: LossT
-    dfeatures: NDArray[Any] | None
-    dclassifier: NDArray[Any] | None
-    dbias: NDArray[Any] | None
+    dfeatures: NDArray[Any] | Any
+    dclassifier: NDArray[Any] | Any
+    dbias: NDArray[Any] | Any
     lse: Rows[np.float64]
     bound: GradBound | None = None
 
@@ -187,7 +186,7 @@ class LinearCrossEntropyStep(NamedTuple, Generic[LossT]):
     """
 
     loss: LossT
-    dfeatures: NDArray[Any] | None
+    dfeatures: NDArray[Any] | Any
     lse: Rows[np.float64]
     bound: GradBound | None = None
 
@@ -246,58 +245,67 @@ def linear_cross_entropy_step(features: ArrayLike, classifier: NDArray[Any], lab
 
 
 @overload
-def linear_score(features: ForeignT, classifier: ArrayLike, labels: Labels,
+def linear_score(features: ForeignT, classifier: ArrayLike, labels: Labels, *,
+                 out: tuple[ForeignT | None, ...] | None = None,
                  **options: Unpack[t.LinearScoreOptions]) -> t.ForeignScores[ForeignT]: ...
 @overload
-def linear_score(features: ArrayLike, classifier: ArrayLike, labels: Labels,
+def linear_score(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, out: tuple[Any, ...] | None = None,
                  **options: Unpack[t.LinearScoreOptions]) -> Scores: ...
 @any_array
 @quiet
 def linear_score(features: ArrayLike, classifier: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0,
                  bias: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100, softcap: Number | None = None,
                  temperature: Number = 1.0, shift: SupportsIndex = 0,
-                 max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES) -> Scores:
+                 max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES, out: tuple[Any, ...] | None = None) -> Scores:
     """score(features @ classifier.T + bias, labels) without the logits -> Scores.
 
-    The other arguments are those of linear_cross_entropy.
+    The other arguments are those of linear_cross_entropy, `out` that of score.
     """
     options = {"softcap": softcap, "temperature": temperature}
     problem = check.linear_rows(features, classifier, bias, options, max_workspace_bytes, labels, ignore_index, shift)
     k = check.count_of(top_k, problem.classifier.shape[0], "top_k", 0)
-    return scores(problem.loss, predict.scores(problem, k), k)
+    targets = score_targets(out, problem.loss.lead, k, -1, features=features, classifier=classifier, labels=labels,
+                            bias=bias)
+    return scores(problem.loss, predict.scores(problem, k), k, -1, targets)
 
 
 @overload
-def linear_topk(features: ForeignT, classifier: ArrayLike, k: SupportsIndex,
+def linear_topk(features: ForeignT, classifier: ArrayLike, k: SupportsIndex, *,
+                out: tuple[ForeignT, ForeignT] | None = None,
                 **options: Unpack[t.LinearLookOptions]) -> t.ForeignTopK[ForeignT]: ...
 @overload
-def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex,
+def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *,
+                out: tuple[NDArray[Any], NDArray[Any]] | None = None,
                 **options: Unpack[t.LinearLookOptions]) -> TopK: ...
 @any_array
 @quiet
 def linear_topk(features: ArrayLike, classifier: ArrayLike, k: SupportsIndex, *, bias: ArrayLike | None = None,
                 softcap: Number | None = None, temperature: Number = 1.0,
-                max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES) -> TopK:
-    """The k likeliest classes of each row and their log-probabilities, by softmax over all classes -> TopK."""
+                max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES,
+                out: tuple[NDArray[Any], NDArray[Any]] | None = None) -> TopK:
+    """The k likeliest classes of each row and their log-probabilities, by softmax over all classes -> TopK.
+
+    out  (log_probs, ids) to write to, (..., k) float64 and int64
+    """
     problem = check.linear_rows(features, classifier, bias, {"softcap": softcap, "temperature": temperature},
                                 max_workspace_bytes)
     k = check.count_of(k, problem.classifier.shape[0], "k", 1)
-    looked = predict.scores(problem, k)
-    shape = (*problem.loss.lead, k)
-    return TopK(log_probs(problem.loss, looked.stats, looked.values).reshape(shape), looked.ids.reshape(shape))
+    targets = top_targets(out, problem.loss.lead, k, -1, features=features, classifier=classifier, bias=bias)
+    return top(problem.loss, predict.scores(problem, k), -1, targets)
 
 
 @overload
-def linear_target_log_prob(features: ForeignT, classifier: ArrayLike, ids: Labels,
+def linear_target_log_prob(features: ForeignT, classifier: ArrayLike, ids: Labels, *, out: ForeignT | None = None,
                            **options: Unpack[t.LinearLookOptions]) -> ForeignT: ...
 @overload
-def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels,
+def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels, *, out: NDArray[Any] | None = None,
                            **options: Unpack[t.LinearLookOptions]) -> Rows[np.float64]: ...
 @any_array
 @quiet
 def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labels, *, bias: ArrayLike | None = None,
                            softcap: Number | None = None, temperature: Number = 1.0,
-                           max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES) -> Rows[np.float64]:
+                           max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES,
+                           out: NDArray[Any] | None = None) -> Rows[np.float64]:
     """log softmax(features @ classifier.T + bias) at given classes: ids (...) or (..., k); float64, shaped as ids.
 
     Raises LabelError for an id outside [0, n_classes).
@@ -305,20 +313,23 @@ def linear_target_log_prob(features: ArrayLike, classifier: ArrayLike, ids: Labe
     problem = check.linear_rows(features, classifier, bias, {"softcap": softcap, "temperature": temperature},
                                 max_workspace_bytes)
     wanted, shape = check.ids_of(ids, problem.loss, -1)
-    return predict.target_log_prob(problem, wanted).reshape(shape)[()]
+    targets = check.targets_of(out, {"log_probs": (shape, np.float64)}, features=features, classifier=classifier, ids=ids,
+                               bias=bias)
+    return put(targets, (predict.target_log_prob(problem, wanted).reshape(shape)[()],))[0]
 
 
 @overload
-def linear_sample(features: ForeignT, classifier: ArrayLike, rng: np.random.Generator,
+def linear_sample(features: ForeignT, classifier: ArrayLike, rng: np.random.Generator, *, out: ForeignT | None = None,
                   **options: Unpack[t.LinearSampleOptions]) -> ForeignT: ...
 @overload
-def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator,
+def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator, *, out: NDArray[Any] | None = None,
                   **options: Unpack[t.LinearSampleOptions]) -> Rows[np.int64]: ...
 @any_array
 @quiet
 def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Generator, *, bias: ArrayLike | None = None,
                   softcap: Number | None = None, temperature: Number = 1.0, top_k: SupportsIndex = 0, top_p: Number = 1.0,
-                  max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES) -> Rows[np.int64]:
+                  max_workspace_bytes: SupportsIndex = WORKSPACE_BYTES,
+                  out: NDArray[Any] | None = None) -> Rows[np.int64]:
     """sample(features @ classifier.T + bias, rng) without the logits: one class a row, (...).
 
     The same classes for any number of threads and any workspace. The other arguments are those of sample.
@@ -326,6 +337,7 @@ def linear_sample(features: ArrayLike, classifier: ArrayLike, rng: np.random.Gen
     problem = check.linear_rows(features, classifier, bias, {"softcap": softcap, "temperature": temperature},
                                 max_workspace_bytes)
     k = check.count_of(top_k, problem.classifier.shape[0], "top_k", 0)
-    share, lead = check.share_of(top_p), problem.loss.lead
-    words = check.generator(rng).integers(0, 2**64, size=lead, dtype=np.uint64).reshape(-1)
-    return predict.sample(problem, words, k, share).reshape(lead)[()]
+    share, lead, rng = check.share_of(top_p), problem.loss.lead, check.generator(rng)
+    targets = check.targets_of(out, {"ids": (lead, np.int64)}, features=features, classifier=classifier, bias=bias)
+    words = rng.integers(0, 2**64, size=lead, dtype=np.uint64).reshape(-1)
+    return put(targets, (predict.sample(problem, words, k, share).reshape(lead)[()],))[0]

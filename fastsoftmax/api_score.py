@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import check, look
 from . import typing as t
-from .api import quiet
+from .api import put, quiet
 from .check import Problem
 from .foreign import any_array
 from .typing import ForeignT, Labels, Number, Rows
@@ -44,32 +44,47 @@ class Scores(NamedTuple):
     argmax: Rows[np.int64]
     entropy: Rows[np.float64]
     confidence: Rows[np.float64]
-    top_ids: NDArray[np.int64] | None
-    top_log_probs: NDArray[np.float64] | None
+    top_ids: Rows[np.int64]
+    top_log_probs: Rows[np.float64]
 
 
 @overload
-def score(logits: ForeignT, labels: Labels, **options: Unpack[t.ScoreOptions]) -> t.ForeignScores[ForeignT]: ...
+def score(logits: ForeignT, labels: Labels, *, out: tuple[ForeignT | None, ...] | None = None,
+          **options: Unpack[t.ScoreOptions]) -> t.ForeignScores[ForeignT]: ...
 @overload
-def score(logits: ArrayLike, labels: Labels, **options: Unpack[t.ScoreOptions]) -> Scores: ...
+def score(logits: ArrayLike, labels: Labels, *, out: tuple[Any, ...] | None = None,
+          **options: Unpack[t.ScoreOptions]) -> Scores: ...
 @any_array
 @quiet
 def score(logits: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0, ignore_index: SupportsIndex | None = -100,
-          temperature: Number = 1.0, softcap: Number | None = None, axis: SupportsIndex = -1) -> Scores:
+          temperature: Number = 1.0, softcap: Number | None = None, axis: SupportsIndex = -1,
+          out: tuple[Any, ...] | None = None) -> Scores:
     """Loss, rank of the label, entropy, the likeliest classes: what one asks of a prediction, in one reading -> Scores.
 
     logits  (..., n_classes) floats            labels  (...) class indices, any integer dtype
     top_k   how many of the likeliest classes are wanted
+    out     a Scores of arrays to write to, such as an earlier call's: float64, int64 for ranks and classes
     The other arguments are those of cross_entropy. ranks: 1 + how many classes come before the label; of equal logits the
     smaller id does. Raises LabelError for a label outside [0, n_classes).
     """
     options = dict(ignore_index=ignore_index, temperature=temperature, softcap=softcap, axis=axis)
     problem = check.scored(logits, labels, options)
     k = check.count_of(top_k, problem.first.shape[-1], "top_k", 0)
-    return scores(problem, look.execute(problem, k), k, int(axis))
+    targets = score_targets(out, problem.lead, k, int(axis), logits=logits, labels=labels)
+    return scores(problem, look.execute(problem, k), k, int(axis), targets)
 
 
-def scores(problem: Problem, looked: look.Looked, k: int, axis: int = -1) -> Scores:
+def score_targets(out: object, lead: tuple[int, ...], k: int, axis: int, **inputs: object) -> tuple[Any, ...] | None:
+    """The caller's arrays for Scores."""
+    of_k = {"top_ids": np.int64, "top_log_probs": np.float64}
+    results: dict[str, Any] = {name: (lead, np.float64) for name in Scores._fields}
+    results |= {name: (lead, np.int64) for name in ("ranks", "argmax")}
+    results |= {name: (k_shape(lead, k, axis), dtype) if k else None for name, dtype in of_k.items()}
+    return check.targets_of(out, results, **inputs)
+
+
+def scores(problem: Problem, looked: look.Looked, k: int, axis: int = -1,
+           targets: tuple[Any, ...] | None = None) -> Scores:
     stats, lead = looked.stats, problem.lead
 
     def per_row(a: NDArray[Any]) -> Rows[Any]:
@@ -80,14 +95,22 @@ def scores(problem: Problem, looked: look.Looked, k: int, axis: int = -1) -> Sco
     if k:
         found = looked.ids, look.log_probs(problem, stats, looked.values)
         top = tuple(at_axis(a, lead, axis) for a in found)
-    return Scores(per_row(losses), per_row(stats[:, 3].copy()), per_row(0 - losses), per_row(stats[:, 6].astype(np.int64)),
-                  per_row(stats[:, 7].astype(np.int64)), per_row(look.entropies(stats)), per_row(look.confidences(stats)),
-                  *(top or (None, None)))
+    return Scores(*put(targets, (
+        per_row(losses), per_row(stats[:, 3].copy()), per_row(0 - losses), per_row(stats[:, 6].astype(np.int64)),
+        per_row(stats[:, 7].astype(np.int64)), per_row(look.entropies(stats)), per_row(look.confidences(stats)),
+        *(top or (None, None)))))
 
 
 def at_axis(a: NDArray[Any], lead: tuple[int, ...], axis: int) -> NDArray[Any]:
     """(n_rows, k) numbers in the shape of the rows, k where the classes are."""
     return np.moveaxis(a.reshape(*lead, a.shape[-1]), -1, axis)
+
+
+def k_shape(lead: tuple[int, ...], k: int, axis: int) -> tuple[int, ...]:
+    """The shape that it has."""
+    shape = list(lead)
+    shape.insert(axis % (len(lead) + 1), k)
+    return tuple(shape)
 
 
 @overload
@@ -107,13 +130,19 @@ def topk(logits: ArrayLike, k: SupportsIndex, *, temperature: Number = 1.0, soft
     """
     problem = check.unlabelled(logits, softcap, temperature, axis)
     k = check.count_of(k, problem.first.shape[-1], "k", 1)
-    shape = list(problem.lead)
-    shape.insert(int(axis) % (len(shape) + 1), k)
-    results = {"log_probs": (tuple(shape), np.float64), "ids": (tuple(shape), np.int64)}
-    targets = check.targets_of(out, results, logits=logits)
-    looked = look.execute(problem, k)
+    targets = top_targets(out, problem.lead, k, int(axis), logits=logits)
+    return top(problem, look.execute(problem, k), int(axis), targets)
+
+
+def top_targets(out: object, lead: tuple[int, ...], k: int, axis: int, **inputs: object) -> tuple[Any, ...] | None:
+    """The caller's arrays for TopK."""
+    shape = k_shape(lead, k, axis)
+    return check.targets_of(out, {"log_probs": (shape, np.float64), "ids": (shape, np.int64)}, **inputs)
+
+
+def top(problem: Problem, looked: look.Looked, axis: int, targets: tuple[Any, ...] | None) -> TopK:
     found = look.log_probs(problem, looked.stats, looked.values), looked.ids
-    return TopK(*_put(targets, tuple(at_axis(a, problem.lead, int(axis)) for a in found)))
+    return TopK(*put(targets, tuple(at_axis(a, problem.lead, axis) for a in found)))
 
 
 @overload
@@ -138,7 +167,7 @@ def target_log_prob(logits: ArrayLike, ids: Labels, *, temperature: Number = 1.0
     at = (*(r[:, None] for r in rows), wanted) if rows else (wanted[0],)
     found = look.log_probs(problem, looked.stats, problem.first[at].reshape(wanted.shape))
     log_probs = found.reshape(shape) if shape == problem.lead else at_axis(found, problem.lead, int(axis))
-    return _put(targets, (log_probs[()],))[0]
+    return put(targets, (log_probs[()],))[0]
 
 
 @overload
@@ -166,7 +195,7 @@ def sample(logits: ArrayLike, rng: np.random.Generator, *, temperature: Number =
     share, generator = check.share_of(top_p), check.generator(rng)
     targets = check.targets_of(out, {"ids": (problem.lead, np.int64)}, logits=logits)
     words = generator.integers(0, 2**64, size=problem.lead, dtype=np.uint64)
-    return _put(targets, (_drawn(problem, words, k, share)[()],))[0]
+    return put(targets, (_drawn(problem, words, k, share)[()],))[0]
 
 
 @quiet
@@ -176,15 +205,6 @@ def sample_by(logits: ArrayLike, words: NDArray[np.uint64], *, temperature: Numb
     problem = check.unlabelled(logits, softcap, temperature, axis)
     k = check.count_of(top_k, problem.first.shape[-1], "top_k", 0)
     return _drawn(problem, words, k, check.share_of(top_p))
-
-
-def _put(targets: tuple[NDArray[Any], ...] | None, found: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], ...]:
-    """Results, in the caller's arrays where there are some."""
-    if targets is None:
-        return found
-    for target, result in zip(targets, found, strict=True):
-        target[...] = result
-    return targets
 
 
 def _drawn(problem: Problem, words: NDArray[np.uint64], k: int, share: float) -> NDArray[np.int64]:

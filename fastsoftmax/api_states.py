@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import check, shards, states
-from .api import quiet
+from .api import put, quiet
 from .api_score import Scores, TopK
 from .foreign import any_array
 from .typing import FloatT, ForeignT, Labels, Number, Rows
@@ -120,23 +120,27 @@ def merge_states(given: Iterable[RowState]) -> RowState:
 
 
 @overload
-def rank_counts(logits: ForeignT, state: RowState, *, shard_offset: SupportsIndex = 0,
-                axis: SupportsIndex = -1) -> ForeignT: ...
+def rank_counts(logits: ForeignT, state: RowState, *, shard_offset: SupportsIndex = 0, axis: SupportsIndex = -1,
+                out: ForeignT | None = None) -> ForeignT: ...
 @overload
-def rank_counts(logits: ArrayLike, state: RowState, *, shard_offset: SupportsIndex = 0,
-                axis: SupportsIndex = -1) -> Rows[np.int64]: ...
+def rank_counts(logits: ArrayLike, state: RowState, *, shard_offset: SupportsIndex = 0, axis: SupportsIndex = -1,
+                out: NDArray[Any] | None = None) -> Rows[np.int64]: ...
 @any_array
 @quiet
-def rank_counts(logits: ArrayLike, state: RowState, *, shard_offset: SupportsIndex = 0,
-                axis: SupportsIndex = -1) -> Rows[np.int64]:
+def rank_counts(logits: ArrayLike, state: RowState, *, shard_offset: SupportsIndex = 0, axis: SupportsIndex = -1,
+                out: NDArray[Any] | None = None) -> Rows[np.int64]:
     """How many classes of a shard come before the label, (...) int64; 1 + their sum over all shards is its rank.
 
     logits  those of row_state        state  the merged one, which knows the labels and their logits
+    out     where they go, of no state's arrays
     A second reading of the logits: before the first no shard but one knows the label's. Raises ValueError for classes that
     the state does not know.
     """
     shard = check.shard_of(logits, check.one_state(state, RowState), shard_offset, axis)
-    return shards.count_before(shard, state).reshape(shard.problem.lead)[()]
+    lead = shard.problem.lead
+    known = {name: a for name, a in state._asdict().items() if isinstance(a, np.ndarray)}
+    targets = check.targets_of(out, {"counts": (lead, np.int64)}, logits=logits, **known)
+    return put(targets, (shards.count_before(shard, state).reshape(lead)[()],))[0]
 
 
 @overload

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import check, directions
 from . import typing as t
-from .api import CrossEntropyGrad, quiet, reduced, with_grad
+from .api import CrossEntropyGrad, quiet, reduced, row_sums, with_grad
 from .check import Problem
 from .foreign import any_array
 from .run import execute
@@ -222,15 +222,19 @@ def entropy_with_logits_and_grad(logits: ArrayLike, *, sample_weight: ArrayLike 
 
 
 @overload
-def js_divergence(p: ForeignT, q: ArrayLike, *, axis: SupportsIndex = -1) -> ForeignT: ...
+def js_divergence(p: ForeignT, q: ArrayLike, *, axis: SupportsIndex = -1, out: ForeignT | None = None) -> ForeignT: ...
 @overload
-def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]: ...
+def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1,
+                  out: NDArray[Any] | None = None) -> Rows[np.float64]: ...
 @any_array
 @quiet
-def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1) -> Rows[np.float64]:
-    """(KL(p || m) + KL(q || m))/2, m = (p + q)/2, over `axis`, in nats, float64: symmetric, at most log 2 (Lin 1991)."""
-    problem = check.pair("js_divergence_rows", p, q, axis, None, ("p", "q"))
-    return execute(problem).losses.reshape(problem.lead)[()]
+def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1,
+                  out: NDArray[Any] | None = None) -> Rows[np.float64]:
+    """(KL(p || m) + KL(q || m))/2, m = (p + q)/2, over `axis`, in nats, float64: symmetric, at most log 2 (Lin 1991).
+
+    out  (...) float64 to write to
+    """
+    return row_sums(check.pair("js_divergence_rows", p, q, axis, None, ("p", "q")), out, p=p, q=q)
 
 
 @overload

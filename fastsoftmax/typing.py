@@ -19,7 +19,8 @@ FloatT = TypeVar("FloatT", bound=np.floating[Any])
 LossT = TypeVar("LossT")
 ClassT = TypeVar("ClassT", bound=Hashable)
 
-# One result a row: an array, or a scalar where there is one row. The union with Any spares callers a cast.
+# One result a row: an array, or a scalar where there is one row, or None where it was not asked for. The union with Any
+# spares callers a cast.
 Rows: TypeAlias = NDArray[ScalarT] | Any
 
 
@@ -77,11 +78,11 @@ class ForeignLinearGrad(_ForeignFields[ForeignT_co], Protocol):
     """LinearCrossEntropyGrad with arrays of another library."""
 
     @property
-    def dfeatures(self) -> ForeignT_co | None: ...
+    def dfeatures(self) -> ForeignT_co | Any: ...
     @property
-    def dclassifier(self) -> ForeignT_co | None: ...
+    def dclassifier(self) -> ForeignT_co | Any: ...
     @property
-    def dbias(self) -> ForeignT_co | None: ...
+    def dbias(self) -> ForeignT_co | Any: ...
     @property
     def bound(self) -> ForeignGradBound[ForeignT_co] | None: ...
 
@@ -122,9 +123,11 @@ class ForeignScores(Protocol[ForeignT_co]):
     @property
     def entropy(self) -> ForeignT_co: ...
     @property
-    def top_ids(self) -> ForeignT_co | None: ...
+    def confidence(self) -> ForeignT_co: ...
     @property
-    def top_log_probs(self) -> ForeignT_co | None: ...
+    def top_ids(self) -> ForeignT_co | Any: ...
+    @property
+    def top_log_probs(self) -> ForeignT_co | Any: ...
     def __iter__(self) -> Iterator[Any]: ...
     def __getitem__(self, i: int, /) -> Any: ...
 
@@ -184,7 +187,7 @@ class LookOptions(_Softcap, _Axis, total=False):
 
 
 class ScoreOptions(LookOptions, _Ignored, total=False):
-    """What score takes."""
+    """What score takes beside `out`."""
 
     top_k: SupportsIndex
 
@@ -274,21 +277,21 @@ class LinearGradOptions(LinearWantedOptions, total=False):
 
 
 class LinearLookOptions(_Softcap, total=False):
-    """What linear_topk and linear_target_log_prob take."""
+    """What linear_topk and linear_target_log_prob take beside `out`."""
 
     bias: ArrayLike | None
     max_workspace_bytes: SupportsIndex
 
 
 class LinearScoreOptions(LinearLookOptions, _Ignored, total=False):
-    """What linear_score takes."""
+    """What linear_score takes beside `out`."""
 
     top_k: SupportsIndex
     shift: SupportsIndex
 
 
 class LinearSampleOptions(LinearLookOptions, total=False):
-    """What linear_sample takes."""
+    """What linear_sample takes beside `out`."""
 
     top_k: SupportsIndex
     top_p: Number

@@ -160,7 +160,9 @@ def scores_are_float64_and_int64() -> None:
     assert_type(scores, fs.Scores)
     assert_type(scores.losses, Rows[np.float64])
     assert_type(scores.ranks, Rows[np.int64])
-    assert_type(scores.top_ids, NDArray[np.int64] | None)
+    assert_type(scores.top_ids, Rows[np.int64])
+    assert scores.top_ids.shape == (len(labels), 2)
+    assert fs.score(logits, labels, top_k=2, out=scores).losses is scores.losses
     assert_type(fs.topk(logits, 2, axis=0), fs.TopK)
     assert_type(fs.topk(logits, 1, out=(np.empty((3, 1)), np.empty((3, 1), np.int64))).ids, NDArray[np.int64])
     assert_type(fs.target_log_prob(logits, [[0, 1]] * 3, softcap=2), Rows[np.float64])
@@ -176,7 +178,8 @@ def scores_are_float64_and_int64() -> None:
         fs.sample(logits, 0)  # type: ignore[call-overload]
         fs.sample(logits, np.random.default_rng(0), k=1)  # type: ignore[call-overload]
         fs.linear_score(logits, wide, labels, softmax=3)  # type: ignore[call-overload]
-        len(scores.top_ids)  # type: ignore[arg-type]
+        fs.score(logits, labels, out=wide)  # type: ignore[call-overload]
+        fs.entropy(wide, out=[0.0])  # type: ignore[call-overload]
 
 
 def optimizers_step_arrays_of_their_owner() -> None:
@@ -272,7 +275,7 @@ def arrays_of_other_libraries_come_back() -> None:
     assert isinstance(loss, Tensor) and dlogits is out and isinstance(lse, Tensor)
     assert_type(fs.soft_cross_entropy_and_grad(tensor, tensor).dlogits, Tensor)
     assert_type(fs.linear_cross_entropy(tensor, classifier, labels), Tensor)
-    assert_type(fs.linear_cross_entropy_and_grad(tensor, classifier, labels).dclassifier, Tensor | None)
+    assert_type(fs.linear_cross_entropy_and_grad(tensor, classifier, labels).dclassifier, Tensor | Any)
     assert_type(fs.linear_cross_entropy(logits, classifier, labels), np.float64)
     assert_type(fs.linear_topk(tensor, classifier, 2).ids, Tensor)
     assert_type(fs.linear_topk(logits, classifier, 2), fs.TopK)
@@ -289,7 +292,7 @@ def also_from_scores_and_other_targets() -> None:
     tensor, rng = Tensor(logits), np.random.default_rng(0)
     scores = fs.score(tensor, labels, top_k=2)
     assert_type(scores.ranks, Tensor)
-    assert_type(scores.top_ids, Tensor | None)
+    assert_type(scores.top_ids, Tensor | Any)
     assert isinstance(scores.ranks, Tensor) and isinstance(scores.top_ids, Tensor)
     assert fs.score(tensor, labels).top_ids is None
     assert_type(fs.linear_score(tensor, Tensor(wide), [0, 1, 2]).losses, Tensor)

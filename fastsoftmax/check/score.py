@@ -1,6 +1,7 @@
 """[3] The arguments of what is asked of rows beside their loss."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,11 @@ def share_of(top_p: Any) -> float:
     return number(top_p, "top_p", 0.0, 1.0, above=True)
 
 
-def targets_of(out: object, results: dict[str, tuple[Shape, Any]], **inputs: object) -> tuple[Array, ...] | None:
-    """The caller's arrays for results {name: (shape, dtype)}, which share no memory with the inputs; or None."""
+def targets_of(out: object, results: Mapping[str, tuple[Shape, Any] | None], **inputs: object) -> tuple[Any, ...] | None:
+    """The caller's arrays for results {name: (shape, dtype)}, which share no memory with the inputs; or None.
+
+    A result that is None is not there, and neither is its array.
+    """
     if out is None:
         return None
     names = ", ".join(results)
@@ -57,13 +61,19 @@ def targets_of(out: object, results: dict[str, tuple[Shape, Any]], **inputs: obj
         raise TypeError(f"out must be a tuple ({names}), not {type(out).__name__}")
     if len(given) != len(results):
         raise ValueError(f"out has length {len(given)}, but must be a tuple ({names})")
-    targets: list[Array] = []
-    for i, (a, (shape, dtype)) in enumerate(zip(given, results.values(), strict=True)):
+    others, targets = dict(inputs), []
+    for i, (a, result) in enumerate(zip(given, results.values(), strict=True)):
         name = "out" if len(results) == 1 else f"out[{i}]"
-        targets.append(plain_array(a, name, shape, np.dtype(dtype)))
-        for other, value in inputs.items():
-            if shares_memory(np.asarray(value), targets[i]):
-                raise ValueError(f"{name} overlaps {other}")
-        if i and shares_memory(targets[0], targets[i]):
-            raise ValueError(f"{name} overlaps out[0]")
+        if (result is None) != (a is None):
+            raise TypeError(f"{name} must be {'None' if result is None else 'an array'}, not {type(a).__name__}")
+        targets.append(a if result is None else _apart(plain_array(a, name, result[0], np.dtype(result[1])), name, others))
+        others[name] = a
     return tuple(targets)
+
+
+def _apart(a: Array, name: str, others: dict[str, object]) -> Array:
+    """An array to write to, which has no byte in common with any of the others."""
+    for other, value in others.items():
+        if value is not None and shares_memory(np.asarray(value), a):
+            raise ValueError(f"{name} overlaps {other}")
+    return a
