@@ -239,26 +239,28 @@ def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: SupportsIndex = -1,
 
 @overload
 def cross_entropy_jvp(logits: ForeignT, labels: Labels, tangents: ArrayLike, *, reduction: t.Reduction = "mean",
-                      **options: Unpack[t.DirectionOptions]) -> ForeignT: ...
+                      **options: Unpack[t.Options]) -> ForeignT: ...
 @overload
 def cross_entropy_jvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *, reduction: Reduced = "mean",
-                      **options: Unpack[t.DirectionOptions]) -> np.float64: ...
+                      **options: Unpack[t.Options]) -> np.float64: ...
 @overload
 def cross_entropy_jvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *, reduction: Literal["none"],
-                      **options: Unpack[t.DirectionOptions]) -> Rows[np.float64]: ...
+                      **options: Unpack[t.Options]) -> Rows[np.float64]: ...
 @any_array
 @quiet
 def cross_entropy_jvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *, class_weight: ArrayLike | None = None,
                       sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-                      reduction: t.Reduction = "mean", label_smoothing: Number = 0.0, temperature: Number = 1.0,
+                      reduction: t.Reduction = "mean", label_smoothing: Number = 0.0, z_loss: Number = 0.0,
+                      softcap: Number | None = None, temperature: Number = 1.0,
                       axis: SupportsIndex = -1, empty: t.Empty = "nan") -> Rows[np.float64]:
     """The derivative of cross_entropy along `tangents`, shaped as the logits: sum p*v - v[label] at its simplest.
 
-    Reduced as the loss is: one number, or (...) with reduction="none". The gradient is never made.
-    Neither softcap nor z_loss is known here.
+    Reduced as the loss is: one number, or (...) with reduction="none". The gradient is never made. With softcap or z_loss
+    NumPy computes it, a few rows at a time, in float64.
     """
     options = dict(class_weight=class_weight, sample_weight=sample_weight, ignore_index=ignore_index, reduction=reduction,
-                   label_smoothing=label_smoothing, temperature=temperature, axis=axis, empty=empty)
+                   label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,
+                   temperature=temperature, axis=axis, empty=empty)
     problem = check.direction(logits, labels, tangents, options)
     return reduced(problem, directions.derivatives(problem))
 
@@ -266,28 +268,31 @@ def cross_entropy_jvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *,
 @overload
 def cross_entropy_hvp(logits: ForeignT, labels: Labels, tangents: ArrayLike, *, reduction: t.Reduction = "mean",
                       dlosses: ArrayLike | None = None, out: ForeignT | None = None,
-                      **options: Unpack[t.DirectionOptions]) -> ForeignT: ...
+                      **options: Unpack[t.Options]) -> ForeignT: ...
 @overload
 def cross_entropy_hvp(logits: NDArray[FloatT], labels: Labels, tangents: NDArray[FloatT], *,
                       reduction: t.Reduction = "mean",
-                      **options: Unpack[t.DirectionGradOptions]) -> NDArray[FloatT]: ...
+                      **options: Unpack[t.GradOptions]) -> NDArray[FloatT]: ...
 @overload
 def cross_entropy_hvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *, reduction: t.Reduction = "mean",
-                      **options: Unpack[t.DirectionGradOptions]) -> NDArray[Any]: ...
+                      **options: Unpack[t.GradOptions]) -> NDArray[Any]: ...
 @any_array
 @quiet
 def cross_entropy_hvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *, class_weight: ArrayLike | None = None,
                       sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-                      reduction: t.Reduction = "mean", label_smoothing: Number = 0.0, temperature: Number = 1.0,
+                      reduction: t.Reduction = "mean", label_smoothing: Number = 0.0, z_loss: Number = 0.0,
+                      softcap: Number | None = None, temperature: Number = 1.0,
                       axis: SupportsIndex = -1, empty: t.Empty = "nan", dlosses: ArrayLike | None = None,
                       out: NDArray[Any] | None = None) -> NDArray[Any]:
     """The Hessian of cross_entropy times `tangents`, shaped as the logits: p*v - p*(p.v) at its simplest.
 
-    Of a softmax this is the Gauss-Newton and the Fisher matrix too. V x V numbers never exist: two arrays are read, one is
-    written. dlosses, out: as of cross_entropy_and_grad; out may also be `tangents`.
+    Of a softmax this is the Gauss-Newton and the Fisher matrix too; with softcap, which bends the logits, or z_loss it is
+    the Hessian alone. V x V numbers never exist: two arrays are read, one is written. With softcap or z_loss NumPy computes
+    it, a few rows at a time, in float64. dlosses, out: as of cross_entropy_and_grad; out may also be `tangents`.
     """
     options = dict(class_weight=class_weight, sample_weight=sample_weight, ignore_index=ignore_index, reduction=reduction,
-                   label_smoothing=label_smoothing, temperature=temperature, axis=axis, empty=empty)
+                   label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,
+                   temperature=temperature, axis=axis, empty=empty)
     problem = check.direction(logits, labels, tangents, options, wants_out=True, dlosses=dlosses, out=out)
     products: NDArray[Any] = directions.products(problem)
     return products

@@ -218,11 +218,7 @@ class SoftOptions(EntropyOptions, _Classes, total=False):
 
 
 class Options(SoftOptions, _Ignored, total=False):
-    """What cross_entropy and sparse_cross_entropy take beside `reduction`."""
-
-
-class DirectionOptions(_Rows, _Classes, _Ignored, _Temperature, _Axis, total=False):
-    """What cross_entropy_jvp takes beside `reduction`."""
+    """What cross_entropy, cross_entropy_jvp and sparse_cross_entropy take beside `reduction`."""
 
 
 class EntropyGradOptions(EntropyOptions, _Grad, total=False):
@@ -238,11 +234,7 @@ class SoftGradOptions(SoftOptions, _Grad, total=False):
 
 
 class GradOptions(Options, _Grad, total=False):
-    """What cross_entropy_and_grad and sparse_cross_entropy_and_grad take beside `reduction`."""
-
-
-class DirectionGradOptions(DirectionOptions, _Grad, total=False):
-    """What cross_entropy_hvp takes beside `reduction`."""
+    """What cross_entropy_and_grad, cross_entropy_hvp and sparse_cross_entropy_and_grad take beside `reduction`."""
 
 
 class LinearStepOptions(_Rows, _Classes, _Ignored, _Softcap, total=False):

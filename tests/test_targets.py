@@ -1,5 +1,7 @@
 """Sparse and dense targets, divergences, entropies and derivatives along a direction, against float64 formulas."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from layouts import LAYOUTS
@@ -284,6 +286,56 @@ def test_jvp_and_hvp(backend, shape, dtype):
         again = v.copy()
         assert fs.cross_entropy_hvp(x, y, again, reduction="none", dlosses=2.0, out=again, **some) is again
         np.testing.assert_array_equal(again, got)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("some", [{"softcap": 3.0}, {"z_loss": 0.05}, {"softcap": 3.0, "z_loss": 0.05}], ids=str)
+def test_jvp_and_hvp_where_something_is_curved(backend, some, dtype):
+    """Against differences of the gradient, in 64 bits of mantissa."""
+    rng, shape = np.random.default_rng(3), (5, 700)
+    x, y = logits_of(shape, dtype), make("labels", shape, dtype)
+    v = rng.normal(size=shape).astype(dtype_of(dtype))
+    y[1] = -100
+    more = dict(label_smoothing=0.1, temperature=0.8, class_weight=rng.random(shape[1]) + 0.5, sample_weight=rng.random(5))
+    upstream = np.arange(1.0, 6.0)
+    for options in (some, some | more):
+        def gradient(at, options=options):
+            return reference.cross_entropy(at, y, reduction="none", **options)[1]
+
+        product = partial(fs.cross_entropy_hvp, reduction="none", dlosses=upstream, **options)
+        wide, u, step = x.astype(WIDE), v.astype(WIDE), WIDE(1e-6)
+        right = sums(gradient(wide) * u)
+        tolerance = dict(rtol=1e-9, atol=1e-12) if dtype == "float64" else dict(rtol=1e-6, atol=1e-7)
+        got = fs.cross_entropy_jvp(x, y, v, reduction="none", **options)
+        np.testing.assert_allclose(got, right.astype(float), **tolerance)
+        np.testing.assert_allclose(fs.cross_entropy_jvp(x, y, v, reduction="sum", **options), np.sum(got), rtol=1e-12)
+        right = (gradient(wide + step * u) - gradient(wide - step * u)) / (2 * step)
+        got = product(x, y, v)
+        close(got, right * upstream[:, None], dtype)
+        assert not got[1].any()
+        again = v.copy()
+        assert product(x, y, again, out=again) is again
+        np.testing.assert_array_equal(again, got)
+        np.testing.assert_array_equal(product(x.T, y, v.T, axis=0).T, got)
+
+
+def test_curved_directions_of_awkward_rows(backend):
+    """Masked classes, nothing at all, one row, no row; a NaN stays in its row; the mean divides by what counts."""
+    x, v = logits_of((4, 30), "float64"), logits_of((4, 30), "float64", seed=4)
+    y = np.array([3, 4, 5, -100])
+    x[0, 7], x[1, 2], x[2, 5] = -np.inf, np.nan, -np.inf
+    for options in ({"z_loss": 0.1}, {"softcap": 2.0}):
+        got = fs.cross_entropy_hvp(x, y, v, reduction="sum", **options)
+        assert np.isfinite(got[[0, 2, 3]]).all() and np.isnan(got[1]).all() and got[0, 7] == 0 == got[2, 5]
+        some = [0, 2, 3]
+        np.testing.assert_allclose(fs.cross_entropy_hvp(x[some], y[some], v[some], **options), got[some] / 2, rtol=1e-14)
+        np.testing.assert_array_equal(fs.cross_entropy_hvp(x[0], y[0], v[0], reduction="sum", **options), got[0])
+        assert fs.cross_entropy_hvp(x[:0], y[:0], v[:0], **options).shape == (0, 30)
+        assert fs.cross_entropy_jvp(x[0], y[0], v[0], **options).shape == ()
+        x_long, y_long, v_long = logits_of((500, 3000)), np.arange(500), logits_of((500, 3000), seed=4)
+        with fs.use_num_threads(1):
+            one = fs.cross_entropy_jvp(x_long, y_long, v_long, **options)
+        assert fs.cross_entropy_jvp(x_long, y_long, v_long, **options) == one
 
 
 def test_hvp_layouts_and_axes(backend):

@@ -22,7 +22,6 @@ LABELS = f"class_weight=None, sample_weight=None, ignore_index=-100, reduction='
 TARGETS = f"class_weight=None, sample_weight=None, reduction='mean', {COMMON}"
 ROWS = "sample_weight=None, reduction={}, softcap=None, temperature=1.0, axis=-1, empty='nan'"
 KINDS = f"log_target=False, target_logits=False, reverse=False, {ROWS.format(repr('mean'))}"
-DIRECTION = LABELS.replace(" z_loss=0.0, softcap=None,", "")
 SIGNATURES = {
     "softmax": "logits, *, axis=-1, temperature=1.0, out=None",
     "log_softmax": "logits, *, axis=-1, temperature=1.0, out=None",
@@ -39,8 +38,8 @@ SIGNATURES = {
     "kl_divergence_with_logits_and_grad": f"target, logits, *, {KINDS}, dlosses=None, out=None",
     "entropy_with_logits": f"logits, *, {ROWS.format(repr('none'))}",
     "entropy_with_logits_and_grad": f"logits, *, {ROWS.format(repr('none'))}, dlosses=None, out=None",
-    "cross_entropy_jvp": f"logits, labels, tangents, *, {DIRECTION}",
-    "cross_entropy_hvp": f"logits, labels, tangents, *, {DIRECTION}, dlosses=None, out=None",
+    "cross_entropy_jvp": f"logits, labels, tangents, *, {LABELS}",
+    "cross_entropy_hvp": f"logits, labels, tangents, *, {LABELS}, dlosses=None, out=None",
     "entropy": "probs, *, axis=-1, out=None",
     "kl_divergence": "p, q, *, axis=-1, out=None",
     "js_divergence": "p, q, *, axis=-1, out=None",

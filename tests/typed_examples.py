@@ -152,7 +152,7 @@ def derivatives_along_a_direction() -> None:
     if TYPE_CHECKING:
         fs.cross_entropy_jvp(logits, labels)  # type: ignore[call-overload]
         fs.cross_entropy_jvp(logits, labels, logits, dlosses=2)  # type: ignore[call-overload]
-        fs.cross_entropy_hvp(logits, labels, logits, softcap=3)  # type: ignore[call-overload]
+        fs.cross_entropy_hvp(logits, labels, logits, softcap="3")  # type: ignore[call-overload]
 
 
 def scores_are_float64_and_int64() -> None:

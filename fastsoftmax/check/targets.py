@@ -116,8 +116,7 @@ def direction(logits: object, labels: object, tangents: object, options: dict[st
               dlosses: object = None, out: Array | None = None) -> Problem:
     """Arguments of the derivatives of cross_entropy along `tangents`, shaped as the logits."""
     a, _, v, row = problem_arrays(logits, tangents, options["axis"], ("logits", "tangents"))
-    inner = {**options, "z_loss": 0.0, "softcap": None}
-    problem = cross_entropy(logits, labels, None, inner, wants_out=wants_out, dlosses=dlosses)
+    problem = cross_entropy(logits, labels, None, options, wants_out=wants_out, dlosses=dlosses)
     inputs = [("logits", logits), ("tangents", tangents), ("labels", labels), ("dlosses", dlosses),
               ("class_weight", options["class_weight"]), ("sample_weight", options["sample_weight"])]
     target = out_array(out, a, options["axis"], row, inputs)
