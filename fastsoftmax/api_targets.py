@@ -255,8 +255,7 @@ def cross_entropy_jvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *,
                       axis: SupportsIndex = -1, empty: t.Empty = "nan") -> Rows[np.float64]:
     """The derivative of cross_entropy along `tangents`, shaped as the logits: sum p*v - v[label] at its simplest.
 
-    Reduced as the loss is: one number, or (...) with reduction="none". The gradient is never made. With softcap or z_loss
-    NumPy computes it, a few rows at a time, in float64.
+    Reduced as the loss is: one number, or (...) with reduction="none". The gradient is never made.
     """
     options = dict(class_weight=class_weight, sample_weight=sample_weight, ignore_index=ignore_index, reduction=reduction,
                    label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,
@@ -287,8 +286,8 @@ def cross_entropy_hvp(logits: ArrayLike, labels: Labels, tangents: ArrayLike, *,
     """The Hessian of cross_entropy times `tangents`, shaped as the logits: p*v - p*(p.v) at its simplest.
 
     Of a softmax this is the Gauss-Newton and the Fisher matrix too; with softcap, which bends the logits, or z_loss it is
-    the Hessian alone. V x V numbers never exist: two arrays are read, one is written. With softcap or z_loss NumPy computes
-    it, a few rows at a time, in float64. dlosses, out: as of cross_entropy_and_grad; out may also be `tangents`.
+    the Hessian alone. V x V numbers never exist: two arrays are read, one is written. dlosses, out: as of
+    cross_entropy_and_grad; out may also be `tangents`.
     """
     options = dict(class_weight=class_weight, sample_weight=sample_weight, ignore_index=ignore_index, reduction=reduction,
                    label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,

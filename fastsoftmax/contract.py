@@ -44,12 +44,17 @@ entropy_rows            probs                     losses[i] = -sum p*log p
 kl_divergence_rows      p           q             losses[i] = sum p*log(p/q)
 js_divergence_rows      p           q             losses[i] = (KL(p, (p+q)/2) + KL(q, (p+q)/2))/2
 centered_rows           logits      by kind       losses, lse; out[i, k] = g_i*scale*(1 - (z/cap)^2)*p*(f - sum p*f)
+                        (of kind "second" more)
 
 What `second` holds is a kind: "probs" q, or "logs", where q = exp(q_scale*second - shifts[i]). soft_cross_entropy_rows
 takes either, and with minus_entropy adds sum q*log q to its losses. For centered_rows, whole rows only,
   kind     f         losses[i]/sample_weight[i]           kind     f            losses[i]/sample_weight[i]
-  second   second    sum p*f                              logs     z - log q    sum p*(log p - log q)
-  logits   z         -sum p*log p                         probs    likewise
+  logits   z         -sum p*log p                         logs     z - log q    sum p*(log p - log q)
+                                                          probs    likewise
+and second holds a direction v: the derivative of cross_entropy_rows along it, and the Hessian times it. With labels, C, t
+and T as below, A = C + T + 2*z_loss*L, f = (1 - (z/cap)^2)*v and mu = sum p*f
+  losses[i] = sample_weight[i]*scale*(A*mu - C*f[y]), which leaves out -scale*sum_k t[k]*f[k]
+  out[i, k] = g_i*scale^2*(1 - (z/cap)^2)*(A*p*(f - mu) + 2*z_loss*mu*p - 2*z/cap^2*v*(A*p - t - C*[k == y]))
 
 With C = (1-e)*w[y], t[k] = w[k]*e/V (labels) or C = 0, t[k] = w[k]*((1-e)*q[k] + e/V) (target_probs), T = sum t:
   losses[i] = sample_weight[i]*(C*(L - z[y]) + sum_k t[k]*(L - z[k]) + z_loss*L^2)

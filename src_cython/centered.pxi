@@ -4,6 +4,9 @@
 cdef struct Centered:
     Py_ssize_t row  # -1 for none
     double m, a, mean
+    double bent  # what t is multiplied with where a direction is bent by a cap
+    Py_ssize_t y  # the label, where its element is written alone: -1 for none
+    double at_label  # that element
 
 
 cdef Py_ssize_t run_centered(const Task *task, Py_ssize_t row0, Py_ssize_t row1) noexcept nogil:
@@ -20,17 +23,18 @@ cdef Py_ssize_t run_centered(const Task *task, Py_ssize_t row0, Py_ssize_t row1)
         elif is_wrong(task, y):
             return i
         else:
-            centered_row(task, i, &before)
+            centered_row(task, i, y, &before)
     if before.row >= 0:
         for b in range(task.n_blocks):
             late = late_centered(task, &before, b)
             late.write(&late.block, &late.map, late.a)
+        write_bent_label(task, &before)
     if task.stream:
         fence()
     return -1
 
 
-cdef void centered_row(const Task *task, Py_ssize_t i, Centered *before) noexcept nogil:
+cdef void centered_row(const Task *task, Py_ssize_t i, int64_t y, Centered *before) noexcept nogil:
     """losses[i] from the mean of f under p, lse, and in `before` how out[i] = g_i*p*(f - mean) is to be written."""
     cdef Py_ssize_t b
     cdef State state
@@ -40,6 +44,7 @@ cdef void centered_row(const Task *task, Py_ssize_t i, Centered *before) noexcep
         if before.row >= 0:
             late = late_centered(task, before, b)
         down = centered_block(task, i, b, &late if before.row >= 0 else NULL, &state, down)
+    write_bent_label(task, before)
     if state.other + state.s < 2 and not is_endless(task, state.m):
         down = centered_again(task, i, &state, down)
     rest = rest_of(task, &state)
@@ -47,16 +52,48 @@ cdef void centered_row(const Task *task, Py_ssize_t i, Centered *before) noexcep
     task.lse[i] = lse_of(task, &state, log1p_rest)
     if task.sample_weight != NULL:
         share = task.sample_weight[i]
-    task.losses[i] = share * (mean if task.kind == OF_SECOND else
-                              log1p_rest - mean if task.kind == OF_LOGITS else mean - log1p_rest)
+    task.losses[i] = share * (log1p_rest - mean if task.kind == OF_LOGITS else mean - log1p_rest)
     before.row, before.m, before.mean = i if task.out != NULL else -1, reference(task, state.m), mean
     before.a = task.grad_scale * task.scale * share * (1.0 if task.dlosses == NULL else task.dlosses[i]) / (1 + rest)
+    before.y, before.bent = -1, 0
+    if task.kind == OF_SECOND:
+        directed(task, i, y, rest, share, before)
+
+
+cdef void directed(const Task *task, Py_ssize_t i, int64_t y, double rest, double share, Centered *row) noexcept nogil:
+    """losses[i] and `row` of a direction: see contract.py."""
+    cdef double x_y = logit(task, i, y), v_y = task.lanes.get(second_at(task, i, 0), y), u = 0, slope, p, minus, dz
+    cdef double own = (1 - task.smoothing) * class_weight_of(task, y), more = 2 * task.z_loss, a, mean = row.mean, g
+    if task.cap > 0:
+        u = z_of(task, x_y) / task.cap
+    slope = 1 - u * u
+    a = own + task.spread + (more * task.lse[i] if more != 0 else 0.0)
+    task.losses[i] = share * task.scale * (a * mean - own * slope * v_y)
+    g = row.a * task.scale  # without A, which may be 0 where what z_loss adds is not
+    if more != 0 and fabs(a) < 1e-15 * more:
+        a = 1e-15 * more
+    row.a = g * a
+    if more != 0:
+        row.mean = mean * (1 - more / a)
+    if task.cap > 0:
+        p = exp(-gap(task, row.m, x_y)) / (1 + rest)
+        minus = 0.0 - rest / (1 + rest) if x_y == row.m else p - 1
+        dz = own * minus + (a - own) * p - task.smooth * class_weight_of(task, y)
+        g *= 1 + rest
+        row.y, row.bent = y, 2 / task.cap * g
+        row.at_label = g * slope * (a * p * (slope * v_y - mean) + more * mean * p - 2 / task.cap * u * v_y * dz)
+
+
+cdef inline void write_bent_label(const Task *task, const Centered *final) noexcept nogil:
+    """The element of the label, which differs from the others where z is bent."""
+    if final.row >= 0 and final.y >= 0:
+        task.lanes.put(out_at(task, final.row, 0), final.y, final.at_label)
 
 
 cdef inline Late late_centered(const Task *task, const Centered *final, Py_ssize_t b) noexcept nogil:
     cdef Late late
     late.block, late.map = block_at(task, final.row, b), map_of(task, final.m)
-    late.block.mean = final.mean
+    late.block.mean, late.block.smooth = final.mean, task.smooth * final.bent
     late.write, late.a, late.piece = task.lanes.write_centered, final.a, PIECE
     return late
 

@@ -3,7 +3,7 @@
 
 cimport cython
 cimport numpy as cnp
-from libc.math cimport INFINITY, NAN, exp, exp2, fma, isinf, isnan, log1p, tanh
+from libc.math cimport INFINITY, NAN, exp, exp2, fabs, fma, isinf, isnan, log1p, tanh
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memset
 
@@ -81,6 +81,7 @@ cdef struct Task:
     Py_ssize_t inner, group, first_class, second_class, out_class
     double scale, log2e, cap, smoothing, z_loss, grad_scale
     double keep, smooth   # t[k] = w[k]*(keep*q[k] + smooth)
+    double spread # sum of these t where a row is a direction
     double unit   # smooth where all targets have it as a factor: a sum of ones is exact, one of V times e/V is not
     bint has_targets, stream, is_short, is_abreast
     bint by_blocks  # whether exps are relative to a block's own maximum, which they must be to be kept
@@ -175,6 +176,7 @@ cdef void states_of(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t blo
 cdef void derive(Task *task, bint writes, bint keep_exps) noexcept nogil:
     """The fields that follow from the others. keep_exps: whether the output may hold a row's exps meanwhile."""
     cdef bint is_dense
+    cdef Py_ssize_t k
     task.n_blocks = (task.n_classes + BLOCK - 1) // BLOCK
     # rounded as the lanes round it: 2^log2e then stands for e everywhere
     task.log2e = <float>(task.scale * LOG2E) if task.lanes.weight_itemsize == 4 else task.scale * LOG2E
@@ -182,6 +184,11 @@ cdef void derive(Task *task, bint writes, bint keep_exps) noexcept nogil:
     task.smooth = task.smoothing / task.n_classes if task.n_classes else 0.0
     task.unit = task.smooth if task.second == NULL else 1.0
     task.has_targets = task.kernel == SOFT_CROSS_ENTROPY or task.smooth != 0
+    task.spread = task.smoothing
+    if task.kernel == CENTERED and task.smooth != 0 and task.class_weight != NULL:
+        task.spread = 0
+        for k in range(task.n_classes):
+            task.spread += task.smooth * class_weight_of(task, k)
     task.is_short = task.n_blocks == 1 and task.cap == 0 and not task.has_targets
     task.is_abreast = (task.is_short and task.kernel <= CROSS_ENTROPY and task.ids == NULL
                        and task.n_classes <= task.lanes.most_abreast)

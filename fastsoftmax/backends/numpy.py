@@ -233,20 +233,14 @@ def _targets(job, rows):
 
 
 def _centered(job, rows):
+    if job.kind == "second":
+        return _directions(job, rows)
     s = _Softmax(job, rows)
     inert = np.zeros(len(s.x), bool) if job.sample_weight is None else job.sample_weight[rows] == 0
-    if job.labels is not None:
-        labels, bad = _checked(job.labels[rows], s.x.shape[1], job.ignore_index)
-        if bad >= 0:
-            return bad
-        inert = inert | (labels == job.ignore_index)
     delta, e = s.delta.astype(np.float64), s.e.astype(np.float64)
-    if job.kind == "second":
-        f = _real(job.second[rows], job.dtype).astype(np.float64)
-    else:
-        f = delta if job.kind == "logits" else delta - _targets(job, rows)[0]
+    f = delta if job.kind == "logits" else delta - _targets(job, rows)[0]
     mean = np.sum(np.where(e == 0, 0.0, e * f), axis=1) / (1 + s.rest)
-    loss = mean if job.kind == "second" else s.log1p_rest - mean if job.kind == "logits" else mean - s.log1p_rest
+    loss = s.log1p_rest - mean if job.kind == "logits" else mean - s.log1p_rest
     share = 1.0 if job.sample_weight is None else job.sample_weight[rows]
     job.losses[rows] = np.where(inert, 0.0, share * loss)
     job.lse[rows] = np.where(inert, 0.0, s.lse)
@@ -259,6 +253,36 @@ def _centered(job, rows):
         dz *= np.broadcast_to(g, len(dz))[:, None]
         dz[inert] = 0
         _store(dz, job.out[rows], job.dtype)
+    return -1
+
+
+def _directions(job, rows):
+    s, row = _Softmax(job, rows), np.arange(len(job.first[rows]))
+    labels, bad = _checked(job.labels[rows], s.x.shape[1], job.ignore_index)
+    if bad >= 0:
+        return bad
+    share = np.ones(len(row)) if job.sample_weight is None else job.sample_weight[rows]
+    inert = (labels == job.ignore_index) | (share == 0)
+    y, n_classes = np.where(inert, 0, labels), s.x.shape[1]
+    weight = np.ones(n_classes) if job.class_weight is None else job.class_weight.astype(np.float64)
+    own = (1 - job.smoothing) * weight[y]
+    t = job.smoothing / n_classes * weight if job.smoothing else np.zeros(n_classes)
+    v, p = _real(job.second[rows], job.dtype).astype(np.float64), s.e / (1 + s.rest)[:, None]
+    u = s.z(s.x.astype(np.float64)) / job.cap if job.cap else np.zeros(())
+    slope = 1 - u * u
+    f = slope * v
+    mean = np.sum(np.where(p == 0, 0.0, p * f), axis=1)
+    a = own + np.sum(t) + (2 * job.z_loss * s.lse if job.z_loss else 0.0)
+    job.losses[rows] = np.where(inert, 0.0, share * job.scale * (a * mean - own * f[row, y]))
+    job.lse[rows] = np.where(inert, 0.0, s.lse)
+    if job.out is not None:
+        product = np.where(p == 0, 0.0, p * (a[:, None] * (f - mean[:, None]) + (2 * job.z_loss * mean)[:, None]))
+        if job.cap:
+            dz = a[:, None] * p - t
+            dz[row, y] -= own
+            product -= 2 / job.cap * u * v * dz
+        g = job.grad_scale * job.scale**2 * share * (1.0 if job.dlosses is None else job.dlosses[rows])
+        _store(np.where(inert[:, None], 0.0, g[:, None] * (slope * product)), job.out[rows], job.dtype)
     return -1
 
 
