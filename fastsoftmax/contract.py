@@ -29,7 +29,8 @@ the defaults of its keywords, and gives what the function gives, to the bit (a C
 None, and nothing is written, for all but this: logits, and labels of integers that int64 holds, that are exactly ndarrays,
 C-contiguous, aligned, in native byte order, of one leading shape, the class axis last; logits below STREAMED_BYTES; `out`
 absent, exactly `logits`, or just such an array in memory of its own; every label right; reduction and ignore_index any
-string and int that are allowed, every other option at its default.
+string and int that are allowed; temperature, softcap, label_smoothing and z_loss any float or int that is, exactly of these
+types; every other option at its default.
 An int is the first row whose label has gone wrong since it was checked.
 
 kernel                  first       second        writes
@@ -79,6 +80,7 @@ LOGITS_PER_ROW = 200  # what a row costs beside its logits
 KEPT_BYTES = 7 << 17
 # Outputs of this size would push everything else out of the caches: they go past them.
 STREAMED_BYTES = 1 << 24
+SCALES = (1e-15, 1e15)  # least and most of temperature and softcap: they and their quotients are normal float32 numbers
 PARTS = 5  # numbers that a block's state is kept in, at most
 FINALS = 7  # numbers that a row is written from
 ALL, STATES, FINISH, WRITE = range(4)  # phases: a whole row at once, or its three steps

@@ -4,7 +4,7 @@ from cpython.long cimport PyLong_AsLongLongAndOverflow
 
 from numpy import errstate, float64
 
-from fastsoftmax.contract import LOGITS_PER_ROW as _LOGITS_PER_ROW, STREAMED_BYTES as _STREAMED_BYTES
+from fastsoftmax.contract import LOGITS_PER_ROW as _LOGITS_PER_ROW, SCALES as _SCALES, STREAMED_BYTES as _STREAMED_BYTES
 from fastsoftmax.dtypes import find as _find
 
 cdef extern from "numpy/arrayobject.h":
@@ -17,7 +17,8 @@ cdef dict _codes_of_dtypes = {}  # filled as they are met: bfloat16 is not impor
 cdef tuple _REDUCTIONS = ("none", "mean", "sum")
 cdef enum:
     MOST_CUTS = 256  # of its rows
-cdef tuple _READ = ("out", "reduction", "ignore_index")  # options that are read; all others must be at their defaults
+cdef tuple _READ = ("out", "reduction", "ignore_index")  # options that are read; others are numbers or at their defaults
+cdef double SMALLEST = _SCALES[0], LARGEST = _SCALES[1]
 
 
 def short_cut(kernel, dict defaults, tuple arguments, dict options, get_num_threads):
@@ -27,10 +28,10 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options, get_num_thre
     cdef int n_threads
     cdef bint splits
     cdef double total = 0
-    if not are_plain(options, defaults):
-        return None
     memset(&task, 0, sizeof(Task))
     task.kernel, task.scale, task.grad_scale = _CODES[kernel], 1, 1
+    if not take_keywords(&task, options, defaults):
+        return None
     logits, out, losses, lse, labels = arguments[0] if arguments else None, options.get("out"), None, None, None
     n_rows = take_logits(&task, logits)
     if n_rows == 0 or not may_be_written(out, logits) or len(arguments) != (2 if task.kernel == CROSS_ENTROPY else 1):
@@ -138,14 +139,34 @@ cdef Py_ssize_t run_split_rows(Task *task, Py_ssize_t n_rows, int n_threads) exc
         free(task.states)
 
 
-cdef bint are_plain(dict options, dict defaults) except -1:
-    """Whether all options exist, and all that are not read are at their defaults, in type and value."""
+cdef bint take_keywords(Task *task, dict options, dict defaults) except -1:
+    """The task's numbers; False unless all options exist, and each is read elsewhere, a plain number or at its default."""
     for name, value in options.items():
         if name not in defaults:
             return False
         default = defaults[name]
-        if value is not default and name not in _READ and (type(value) is not type(default) or value != default):
+        if (value is not default and name not in _READ and (type(value) is not type(default) or value != default)
+                and not take_number(task, name, value)):
             return False
+    return True
+
+
+cdef bint take_number(Task *task, name, value) except -1:
+    """Whether it is a number that this option may be, a float or int; then the task has it."""
+    cdef double x
+    if type(value) is not float and (type(value) is not int or not -1 <= value <= 1 << 52):
+        return False
+    x = value
+    if name == "temperature" and SMALLEST <= x <= LARGEST:
+        task.scale = 1 / x
+    elif name == "softcap" and SMALLEST <= x <= LARGEST:
+        task.cap = x
+    elif name == "label_smoothing" and 0 <= x <= 1:
+        task.smoothing = x
+    elif name == "z_loss" and 0 <= x < INFINITY:
+        task.z_loss = x
+    else:
+        return False
     return True
 
 

@@ -1,6 +1,7 @@
 """The short cut of small plain calls: taken for each of them, with the bits of the long way; refused for all others."""
 
 import importlib
+import inspect
 import sys
 import threading
 import time
@@ -236,17 +237,42 @@ UNUSUAL_LABELS = {
     "2^32 + 3": lambda y: np.append(y[:-1], 2**32 + 3),
 }
 UNUSUAL_OPTIONS = {
-    "softmax": [{"axis": 0}, {"axis": 1}, {"axis": np.int64(-1)}, {"axis": True}, {"temperature": 2.0}, {"temperature": 1},
-                {"temperature": np.float64(1)}, {"temperature": True}, {"temperature": NAN}, {"axis": None}, {"dim": 1}],
+    "softmax": [{"axis": 0}, {"axis": 1}, {"axis": np.int64(-1)}, {"axis": True}, {"temperature": 0}, {"temperature": -1},
+                {"temperature": np.float64(1)}, {"temperature": True}, {"temperature": NAN}, {"temperature": INF},
+                {"temperature": 10**400}, {"temperature": 1e-16}, {"axis": None}, {"dim": 1}, {"softcap": 2.0}],
     "logsumexp": [{"keepdims": True}, {"keepdims": 1}, {"keepdims": np.False_}, {"axis": 0}, {"out": None}],
     "cross_entropy_and_grad": [
-        {"class_weight": np.ones(10)}, {"sample_weight": 1.0}, {"sample_weight": np.ones(4)}, {"label_smoothing": 0.1},
-        {"label_smoothing": 0}, {"label_smoothing": False}, {"label_smoothing": np.zeros(1)}, {"z_loss": 1e-4},
-        {"softcap": 30.0}, {"softcap": 0.0}, {"temperature": 0.5}, {"axis": 1}, {"empty": "zero"}, {"empty": "maybe"},
+        {"class_weight": np.ones(10)}, {"sample_weight": 1.0}, {"sample_weight": np.ones(4)}, {"label_smoothing": 1.1},
+        {"label_smoothing": -1}, {"label_smoothing": False}, {"label_smoothing": np.zeros(1)}, {"label_smoothing": NAN},
+        {"label_smoothing": None}, {"z_loss": INF}, {"z_loss": -1e-4}, {"z_loss": np.float32(1)}, {"z_loss": "1"},
+        {"softcap": 0.0}, {"softcap": 1e16}, {"softcap": False}, {"temperature": np.float64(0.5)}, {"axis": 1},
+        {"empty": "zero"}, {"empty": "maybe"},
         {"dlosses": 2.0}, {"dlosses": np.ones(4)}, {"ignore_index": None}, {"ignore_index": True}, {"ignore_index": -100.0},
         {"ignore_index": np.int64(2)}, {"ignore_index": 2**63}, {"reduction": "median"}, {"reduction": None},
         {"reduction": np.str_("sum")}, {"reduction": ["sum"]}, {"weight": None}],
 }
+
+
+NUMBERS = [{"temperature": 2.5}, {"temperature": 2}, {"temperature": 1e-15}, {"softcap": 1.5},
+           {"softcap": 2, "temperature": 3}, {"label_smoothing": 0.1}, {"label_smoothing": 1}, {"label_smoothing": 0},
+           {"z_loss": 0.01}, {"z_loss": 1},
+           {"label_smoothing": 0.2, "z_loss": 0.1, "softcap": 3.0, "temperature": 0.7}]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("options", NUMBERS, ids=str)
+def test_numbers_are_taken(short, options, dtype):
+    """With the bits of the long way too, whatever the rows hold, whole or cut by classes."""
+    for shape in ((4, 10), (3, 1), (2, 3, 5), (3, 4097), (1, 20_000), (2, 300_000)):
+        x, labels = problem(shape, dtype)
+        if shape == (4, 10):
+            x[0, :2], x[1, 0], x[2, 3] = -INF, NAN, INF
+        for name in CALLS:
+            if set(options) <= set(inspect.signature(getattr(fs, name)).parameters):
+                for reduction in options_of(name):
+                    short.check_same(lambda n=name, r=reduction, x=x, y=labels: CALLS[n](x, y, **r, **options))
+                if name in IN_PLACE:
+                    short.check_same(lambda n=name, x=x, y=labels: CALLS[n](mine := x.copy(), y, out=mine, **options))
 
 
 def outcome(call):

@@ -7,9 +7,8 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from .. import backends
+from ..contract import SCALES
 from ..typing import BackendName
-
-SCALES = (1e-15, 1e15)  # of temperature and softcap: they and their quotients are normal float32 numbers
 
 
 def number(value: Any, name: str, low: float, high: float = math.inf, *, above: bool = False) -> float:

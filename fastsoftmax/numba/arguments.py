@@ -9,10 +9,10 @@ from numba.extending import overload
 
 from ..backends._numba_cache import jit
 from ..backends._numba_door import absent, readable
-from ..contract import NO_IGNORE
+from ..contract import NO_IGNORE, SCALES
 from .errors import LabelError, Refused
 
-LOW, HIGH = 1e-15, 1e15  # of temperature and softcap (check.numbers.SCALES)
+LOW, HIGH = SCALES
 
 
 class Given(NamedTuple):
