@@ -103,7 +103,8 @@ def scores(problem: Problem, looked: look.Looked, k: int, axis: int = -1,
 
 def at_axis(a: NDArray[Any], lead: tuple[int, ...], axis: int) -> NDArray[Any]:
     """(n_rows, k) numbers in the shape of the rows, k where the classes are."""
-    return np.moveaxis(a.reshape(*lead, a.shape[-1]), -1, axis)
+    a = a.reshape(*lead, a.shape[-1])
+    return a if axis in (-1, len(lead)) else np.moveaxis(a, -1, axis)  # which takes 6 us also where nothing moves
 
 
 def k_shape(lead: tuple[int, ...], k: int, axis: int) -> tuple[int, ...]:

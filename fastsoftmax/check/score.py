@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, Shape, plain_array, shares_memory
+from .arrays import Array, Shape, class_axis_last, plain_array, shares_memory
 from .numbers import cap_of, number
 from .problems import Problem, cross_entropy, softmax
 from .rows import class_indices
@@ -40,7 +40,7 @@ def rows_last(a: Array, lead: Shape, axis: Any, name: str, also: str = "") -> Ar
     if a.ndim != len(wanted) or any(n not in (m, "k") for n, m in zip(wanted, a.shape, strict=True)):
         text = ", ".join(map(str, wanted)) + "," * (len(wanted) == 1)
         raise ValueError(f"{name} has shape {a.shape}, but must have {also}({text}), k where the classes are")
-    return np.moveaxis(a, axis, -1).reshape(math.prod(lead), a.shape[axis])
+    return class_axis_last(a, axis, name).reshape(math.prod(lead), a.shape[axis])
 
 
 def share_of(top_p: Any) -> float:
