@@ -1,5 +1,6 @@
 """Peak extra memory of a contender, measured in a process of its own: python -m fastsoftmax.bench.memory."""
 
+import gc
 import json
 import os
 import subprocess
@@ -68,6 +69,7 @@ def _extra(rival, case, operation):
     call = Call(rival, inputs)
     call.result()  # compilation, threads and imports are not the call's memory
     call.refresh()
+    gc.collect()  # else it might come, and give tables of the call before back, between the reset and the reading
     before = now_and_reset()
     with call.context():
         result = call.run()  # stays alive: a table of its own counts

@@ -1,7 +1,9 @@
 """Interleaved rounds, and what they say.
 
 A round holds every contender once, so that a slow moment of the machine falls on all alike. Each round has an order of its
-own, the same in every run: threads of some libraries go on spinning for a while, to the cost of whoever is next.
+own, the same in every run: threads of some libraries go on spinning for a while, to the cost of whoever is next. A short
+call, which that would fall on as a whole, is made SETTLE_SECONDS long before it is timed, as in a program that calls nothing
+else.
 """
 
 import contextlib
@@ -12,6 +14,7 @@ import numpy as np
 TRUSTED_SPREAD = 0.15  # interquartile range over median; beyond it a median says little
 ROUNDS = 15  # fewer are too few for quartiles
 LEAST_SECONDS = 1e-3  # of one timing: shorter calls are repeated within it
+SETTLE_SECONDS = 5e-3  # libgomp's threads spin for 3 ms
 
 
 class Timed:
@@ -36,12 +39,15 @@ class Timed:
             self._number = max(1, min(1000, int(LEAST_SECONDS / once))) if self.repeats else 1
             if self._number == 1:
                 return once
-        return self._take(self._number) / self._number
+        return self._take(self._number, SETTLE_SECONDS if self._number > 1 else 0) / self._number
 
-    def _take(self, number):
+    def _take(self, number, settle=0):
         self.refresh()
         with self.context():
             kept, start = None, time.perf_counter()
+            while time.perf_counter() - start < settle:
+                kept = self.run()
+            start = time.perf_counter()
             for _ in range(number):
                 kept = self.run()
             seconds = time.perf_counter() - start
