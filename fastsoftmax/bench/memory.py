@@ -39,6 +39,7 @@ def _status_bytes(field):
 
 def now_and_reset():
     """Resident bytes now; the peak starts afresh where the kernel allows."""
+    gc.collect()  # else it might give back what was used before between the reset and the reading
     try:
         with open("/proc/self/clear_refs", "w") as clear:
             clear.write("5")  # proc(5): 5 resets the peak resident set size
@@ -69,7 +70,6 @@ def _extra(rival, case, operation):
     call = Call(rival, inputs)
     call.result()  # compilation, threads and imports are not the call's memory
     call.refresh()
-    gc.collect()  # else it might come, and give tables of the call before back, between the reset and the reading
     before = now_and_reset()
     with call.context():
         result = call.run()  # stays alive: a table of its own counts
