@@ -176,28 +176,29 @@ INLINE vd log_d(vd x) {
 
 /* log(x) for float, likewise */
 #if VEC_BYTES == 64
-/* x = 2^e * g, 3/4 <= g < 3/2, and g = (1 + r)/c for the c next to 1/g of 17 in two registers, as log 1/c is: |r| <= 1/32,
- * and beside 1 c is 1, so that nothing is lost there; the polynomial is within 3.0e-8 of log(1 + r), relative */
+/* x = 2^e * g, 1 <= g < 2, and g = (1 + r)/c for the c of 32 in two registers that the first 5 bits of g stand for, as is
+ * log 1/c: |r| <= 1/32. On both sides of 1 nothing is lost, as the first and last c are 1 and 1/2; the others are such that
+ * log 1/c is a float to 2^-34. The polynomial is within 7.4e-9 of log(1 + r), relative. */
 static const float log_c[] __attribute__((aligned(64))) = {
-    1, 1, 1, 1, 1, 1, 1, 1, 0x1.555556p+0f, 0x1.47ae14p+0f, 0x1.3b13b2p+0f, 0x1.2f684cp+0f,
-    0x1.24924ap+0f, 0x1.1a7b96p+0f, 0x1.111112p+0f, 0x1.08421p+0f, 1,
-    0x1.e1e1e2p-1f, 0x1.c71c72p-1f, 0x1.af286cp-1f, 0x1.99999ap-1f, 0x1.861862p-1f,
-    0x1.745d18p-1f, 0x1.642c86p-1f, 0x1.555556p-1f, 1, 1, 1, 1, 1, 1, 1};
+    1, 0x1.e9108ap-1f, 0x1.dae26cp-1f, 0x1.cd9256p-1f, 0x1.c0f664p-1f, 0x1.b4f388p-1f, 0x1.a9885ep-1f, 0x1.9ec00ap-1f,
+    0x1.94a160p-1f, 0x1.8ad852p-1f, 0x1.8193acp-1f, 0x1.78a7f4p-1f, 0x1.702518p-1f, 0x1.680344p-1f, 0x1.6062bep-1f,
+    0x1.58fe20p-1f, 0x1.51cabap-1f, 0x1.4aff94p-1f, 0x1.447902p-1f, 0x1.3e370ap-1f, 0x1.380970p-1f, 0x1.323298p-1f,
+    0x1.2cad42p-1f, 0x1.27245ap-1f, 0x1.220656p-1f, 0x1.1d061cp-1f, 0x1.180974p-1f, 0x1.1371d4p-1f, 0x1.0ec5fcp-1f,
+    0x1.0a65d8p-1f, 0x1.0615a6p-1f, 0x1.000000p-1f};
 static const float log_of_c[] __attribute__((aligned(64))) = {
-    0, 0, 0, 0, 0, 0, 0, 0, -0x1.269624p-2f, -0x1.f991c4p-3f, -0x1.a93ed8p-3f,
-    -0x1.5bf408p-3f, -0x1.1178eep-3f, -0x1.9335e4p-4f, -0x1.08599ap-4f,
-    -0x1.0415c8p-5f, 0, 0x1.f0a30ap-5f, 0x1.e27074p-4f, 0x1.5ff306p-3f,
-    0x1.c8ff7ap-3f, 0x1.1675cap-2f, 0x1.4618bap-2f, 0x1.739d7ep-2f, 0x1.9f323cp-2f,
-    0, 0, 0, 0, 0, 0, 0};
+    0, 0x1.777088p-5f, 0x1.343c96p-4f, 0x1.a8b41ap-4f, 0x1.0d13c2p-3f, 0x1.449d2ap-3f, 0x1.7ad84cp-3f, 0x1.af6864p-3f,
+    0x1.e1ff84p-3f, 0x1.0a113ap-2f, 0x1.2263e0p-2f, 0x1.3a5c26p-2f, 0x1.51c3aep-2f, 0x1.68a33ap-2f, 0x1.7e908cp-2f,
+    0x1.9446d4p-2f, 0x1.a9e046p-2f, 0x1.beae28p-2f, 0x1.d311fap-2f, 0x1.e70300p-2f, 0x1.fb1692p-2f, 0x1.073750p-1f,
+    0x1.108826p-1f, 0x1.1a0b60p-1f, 0x1.22ffdep-1f, 0x1.2be7a6p-1f, 0x1.34f142p-1f, 0x1.3d6882p-1f, 0x1.462a6cp-1f,
+    0x1.4e81c6p-1f, 0x1.56dd56p-1f, 0x1.62e430p-1f};
 INLINE vf log_f(vf x) {
-    __m512 e = _mm512_getexp_ps((__m512)x), g = _mm512_getmant_ps((__m512)x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_nan);
-    e = _mm512_mask_add_ps(e, _mm512_cmp_ps_mask(g, _mm512_set1_ps(1), _CMP_LT_OQ), e, _mm512_set1_ps(1));
-    __m512i at = _mm512_srli_epi32(_mm512_add_epi32((__m512i)g, _mm512_set1_epi32(1 << 18)), 19);
+    __m512 e = _mm512_getexp_ps((__m512)x), g = _mm512_getmant_ps((__m512)x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_nan);
+    __m512i at = _mm512_srli_epi32((__m512i)g, 18);
     __m512 c = _mm512_permutex2var_ps(_mm512_load_ps(log_c), at, _mm512_load_ps(log_c + 16));
     vf l = (vf)_mm512_permutex2var_ps(_mm512_load_ps(log_of_c), at, _mm512_load_ps(log_of_c + 16));
     vf r = (vf)_mm512_fmsub_ps(g, c, _mm512_set1_ps(1));
-    vf p = fma_f(fma_f(set_f(-0.2497646f), r, set_f(0.3334913f)), r, set_f(-0.5000002f));
-    return fma_f((vf)e, set_f(0.693147180559945309f), l) + fma_f(r * r, p, r);
+    vf p = fma_f(fma_f(set_f(-0.2436167597770691f), r, set_f(0.3333568572998047f)), r, set_f(-0.5000012516975403f));
+    return fma_f(fma_f(p, r, set_f(1)), r, fma_f((vf)e, set_f(0.693147180559945309f), l));
 }
 #else
 /* log g = 2*atanh(s), by its series to s^9, below 3e-9 relative; any x */
