@@ -1,4 +1,4 @@
-"""[5] linear_cross_entropy. Python plans its blocks, so it is a call back into Python, under jit too.
+"""[5] linear_cross_entropy. Python plans its blocks, so the compiled handler goes into Python, over XLA's own memory.
 
 For a loss that is one number, the gradients come with it; for one a row, the pass back computes them, with what comes from
 above: no N x V array in either.
@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from .. import api, api_linear, backends, plan
 from .. import typing as t
-from . import calls, checks
+from . import calls, checks, linear_calls
 
 DIFFERENTIABLE = ("features", "classifier", "bias")
 
@@ -34,6 +34,7 @@ class LinearOptions(NamedTuple):
     compute_dtype: str | None
     backend: str
     n_threads: int
+    by_handler: bool
 
 
 class Inputs(NamedTuple):
@@ -61,7 +62,7 @@ def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Arr
     there are no second derivatives. Other arguments: fastsoftmax.linear_cross_entropy.
     """
     arrays = _checked(features, classifier, labels, bias, ignore_index, max_workspace_bytes, compute_dtype)
-    real = np.result_type(*(calls.real_dtype(a) for a in (arrays.features, arrays.classifier)))
+    real = _real(arrays)
     logits = jax.ShapeDtypeStruct((*arrays.labels.shape, arrays.classifier.shape[0]), real)
     weights = checks.weights(logits, class_weight, sample_weight, real)
     chosen = dict(ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing, z_loss=z_loss,
@@ -69,7 +70,8 @@ def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Arr
     checks.options(logits, weights[0], **chosen)
     options = LinearOptions(None if ignore_index is None else int(ignore_index), reduction, float(label_smoothing),
                             float(z_loss), None if softcap is None else float(softcap), float(temperature), empty,
-                            int(max_workspace_bytes), compute_dtype, backends.current(), api.get_num_threads())
+                            int(max_workspace_bytes), compute_dtype, backends.current(), api.get_num_threads(),
+                            calls.handler() is not None)
     return _jitted(options, arrays._replace(class_weight=weights[0], sample_weight=weights[1]))
 
 
@@ -87,29 +89,32 @@ def _checked(features: Any, classifier: Any, labels: Any, bias: Any, ignore_inde
     return Inputs(x, w, y, b, None, None)
 
 
+def _real(inputs: Inputs) -> Any:
+    """The dtype of losses and weights."""
+    return np.result_type(*(calls.real_dtype(a) for a in (inputs.features, inputs.classifier)))
+
+
 def _call(options: LinearOptions, wrt: Sequence[str], inputs: Inputs, dlosses: jax.Array | None = None) -> Any:
     """[loss, gradients of those in `wrt`]."""
     lead = inputs.labels.shape if options.reduction == "none" else ()
-    real = np.result_type(*(calls.real_dtype(a) for a in (inputs.features, inputs.classifier)))
-    shapes = [jax.ShapeDtypeStruct(lead, real)]
+    shapes = [jax.ShapeDtypeStruct(lead, _real(inputs))]
     shapes += [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (getattr(inputs, name) for name in wrt)]
     inputs = inputs._replace(features=calls.cpu_only_p.bind(inputs.features))
-    compute = functools.partial(_in_python, options, tuple(wrt), shapes)
-    return jax.pure_callback(compute, shapes, inputs, dlosses, vmap_method="sequential")
+    arrays = {name: a for name, a in {**inputs._asdict(), "dlosses": dlosses}.items() if a is not None}
+    keywords = options._asdict()
+    by_handler = keywords.pop("by_handler")
+    text = linear_calls.text_of(linear_calls.Call(keywords, tuple(arrays), tuple(wrt)))
+    if by_handler:
+        call = jax.ffi.ffi_call(calls.LINEAR_TARGET, shapes, vmap_method="sequential")
+        return call(*arrays.values(), call=text)
+    compute = functools.partial(_in_python, text, shapes)
+    return jax.pure_callback(compute, shapes, *arrays.values(), vmap_method="sequential")
 
 
-def _in_python(options: LinearOptions, wrt: Any, shapes: list[Any], inputs: Inputs, dlosses: Any) -> list[Any]:
-    arrays = {name: None if a is None else np.asarray(a) for name, a in inputs._asdict().items()}
-    keywords = {**arrays, **options._asdict()}
-    backend, n_threads = keywords.pop("backend"), keywords.pop("n_threads")
-    with api.use_backend(backend), api.use_num_threads(n_threads):
-        if not wrt:
-            found: list[Any] = [api_linear.linear_cross_entropy(**keywords)]
-        else:
-            upstream = None if dlosses is None else np.asarray(dlosses)
-            result = api_linear.linear_cross_entropy_and_grad(**keywords, wrt=wrt, dlosses=upstream)
-            found = [result.loss, *(getattr(result, f"d{name}") for name in wrt)]
-    return [np.asarray(a, shape.dtype) for a, shape in zip(found, shapes, strict=True)]
+def _in_python(text: str, shapes: list[Any], *arguments: Any) -> list[Any]:
+    results = [np.empty(shape.shape, shape.dtype) for shape in shapes]
+    linear_calls.fill(text, [np.asarray(a) for a in arguments], results)
+    return results
 
 
 def _no_second(options: Any, wrt: Any, primals: Any, tangents: Any) -> Any:
