@@ -1,19 +1,31 @@
 # The handler of linear_cross_entropy, whose blocks Python plans: it takes the GIL, and hands XLA's buffers to a function of
 # Python's as arrays over the same memory. What goes wrong there becomes an error of XLA's; no exception leaves the handler.
+#
+# A thread that asks for the GIL of a Python that ends is ended on the spot, and with it, through XLA's frames, the process.
+# Hence calls are counted: Python ends when those under way are done, and no thread but its last one begins another.
+
+import atexit
+import os
+import time
 
 from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.string cimport memcpy
+from libc.string cimport memcpy, strcpy
 
 cdef extern from *:
     """
-    #if PY_VERSION_HEX >= 0x030D0000
-    #define python_is_ending Py_IsFinalizing
-    #else
-    #define python_is_ending _Py_IsFinalizing
-    #endif
+    static int64_t fastsoftmax_calls;
+    static unsigned long fastsoftmax_last_thread;
+    #define count_calls(n) __atomic_add_fetch(&fastsoftmax_calls, n, __ATOMIC_SEQ_CST)
+    #define forget_calls() __atomic_store_n(&fastsoftmax_calls, 0, __ATOMIC_SEQ_CST)
+    #define set_last_thread(id) __atomic_store_n(&fastsoftmax_last_thread, id, __ATOMIC_SEQ_CST)
+    #define last_thread() __atomic_load_n(&fastsoftmax_last_thread, __ATOMIC_SEQ_CST)
     """
-    bint python_is_ending() noexcept nogil
+    int64_t count_calls(int64_t) noexcept nogil
+    void forget_calls() noexcept nogil
+    void set_last_thread(unsigned long) noexcept nogil
+    unsigned long last_thread() noexcept nogil
+    unsigned long PyThread_get_thread_ident() noexcept nogil
     void PyErr_SetInterrupt() noexcept
 
 cdef struct Outcome:
@@ -33,6 +45,21 @@ def compute_linear_by(function, array_type, dtypes):
     for name, code in codes.items():
         dtypes_of_xla[code] = dtypes(name)
     new_array, compute_linear = array_type, function
+    atexit.register(_end)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_forget)
+
+
+def _end():
+    """Python ends in this thread: wait for the others."""
+    set_last_thread(PyThread_get_thread_ident())
+    while count_calls(0):
+        time.sleep(0.001)
+
+
+def _forget():
+    """In a child of fork() the threads that were under way are none."""
+    forget_calls()
 
 
 cdef object array_over(const XlaBuffer *buffer, int access):
@@ -65,17 +92,23 @@ cdef bint is_linear(const XlaFrame *frame) noexcept nogil:
 
 cdef XlaError *handle_linear(XlaFrame *frame) noexcept nogil:
     cdef Outcome outcome
+    cdef unsigned long last
     if is_question(frame):
         return describe(frame)
     if not is_readable(frame):
         return fail(frame.api, XLA_FAILED_PRECONDITION, OTHER_XLA)
     if not is_linear(frame):
         return fail(frame.api, XLA_FAILED_PRECONDITION, OTHER_DOOR)
-    if python_is_ending():  # a thread that asks for the GIL now never comes back
-        return fail(frame.api, XLA_FAILED_PRECONDITION, "Python is ending, which linear_cross_entropy needs")
     outcome.code = XLA_INTERNAL
-    memcpy(outcome.text, "an error that cannot be told", 29)
-    call_python(frame, &outcome)
+    strcpy(outcome.text, "an error that cannot be told")
+    count_calls(1)
+    last = last_thread()
+    if last and last != PyThread_get_thread_ident():
+        outcome.code = XLA_FAILED_PRECONDITION
+        strcpy(outcome.text, "Python, which linear_cross_entropy needs, is ending")
+    else:
+        call_python(frame, &outcome)
+    count_calls(-1)
     return fail(frame.api, outcome.code, outcome.text) if outcome.code else NULL
 
 

@@ -160,6 +160,13 @@ def test_labels_of_any_integer_dtype(route, dtype):
         close(fj.cross_entropy(x, jnp.asarray(y)), fs.cross_entropy(x, y))
 
 
+@pytest.mark.parametrize("dtype", ["int4", "uint4"])
+def test_labels_of_less_than_a_byte(route, dtype):
+    x, y = oracle.problem(4, 200)[0], np.array([7, 1, 0, 2])
+    close(fj.cross_entropy(x, jnp.asarray(y, dtype)), fs.cross_entropy(x, y))
+    close(fj.linear_cross_entropy(x, np.eye(200), jnp.asarray(y, dtype)), fs.cross_entropy(x, y))
+
+
 def test_a_uint8_156_is_not_ignore_index(route):
     x, _ = problem((3,), 200)
     y = jnp.array([156, 1, 2], "uint8")
