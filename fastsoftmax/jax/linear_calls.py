@@ -18,7 +18,7 @@ class Call(NamedTuple):
 
     options: dict[str, Any]
     names: tuple[str, ...]
-    wrt: tuple[str, ...]
+    wrt: tuple[Any, ...]
 
 
 def text_of(call: Call) -> str:
@@ -41,7 +41,7 @@ def fill(text: bytes | str, arguments: Sequence[Any], results: Sequence[Any]) ->
     with api.use_backend(backend), api.use_num_threads(n_threads), np.errstate(all="ignore"):
         if call.wrt:
             places = dict(zip(call.wrt, gradients, strict=True))
-            out = tuple(places.get(name) for name in check.GRADIENTS)
+            out: Any = tuple(places.get(name) for name in check.GRADIENTS)
             loss[...] = api_linear.linear_cross_entropy_and_grad(**keywords, wrt=call.wrt, out=out).loss
         else:
             loss[...] = api_linear.linear_cross_entropy(**keywords)
