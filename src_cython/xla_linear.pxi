@@ -53,7 +53,7 @@ def compute_linear_by(function, array_type, dtypes):
 def _end():
     """Python ends in this thread: wait for the others."""
     set_last_thread(PyThread_get_thread_ident())
-    while count_calls(0):
+    while count_calls(0) > 0:
         time.sleep(0.001)
 
 
