@@ -199,7 +199,7 @@ cdef XlaError *losses_of(Call *call) noexcept nogil:
     if room == NULL:
         return fail(call.api, XLA_RESOURCE_EXHAUSTED, "no memory for one number a row")
     call.losses = <double *>(room + n)
-    if call.n_losses == n and call.first.dtype == XLA_F64:
+    if call.n_losses == n and call.first.dtype == XLA_F64 and not call.whole.is_mean:
         call.losses = <double *>call.first.data
     call.totals = <double *>(room + 4 * n)
     call.norms = <double *>(room + 2 * n) if call.whole.is_mean and call.n_losses > 1 else NULL

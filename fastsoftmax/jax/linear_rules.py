@@ -18,6 +18,9 @@ from jax.interpreters import ad, batching, mlir
 
 from . import calls, checks, linear_calls
 
+# for each vmap, the outermost first: which arrays have an axis of it, their first
+Levels = tuple[tuple[bool, ...], ...]
+
 
 class LinearOptions(NamedTuple):
     """What the loss depends on beside arrays. Hashable."""
@@ -96,8 +99,8 @@ def _tangents(options: LinearOptions, primals: Any, tangents: Any) -> tuple[jax.
         if name.endswith("weight"):
             raise checks.weight_error(name)
     if options.reduction == "none" and moving:
-        leaves, tree = jax.tree.flatten((moving, inputs))
-        return _once(options, (), inputs)[0], tangents_p.bind(*leaves, tree=tree, options=options)
+        leaves, tree = jax.tree.flatten((inputs, moving))
+        return _once(options, (), inputs)[0], tangents_p.bind(*leaves, tree=tree, options=options, mapped=())
     loss, *gradients = _once(options, tuple(moving), inputs)
     tangent = jnp.zeros_like(loss)
     for gradient, t in zip(gradients, moving.values(), strict=True):
@@ -109,13 +112,16 @@ def _is_zero(tangent: Any) -> bool:
     return tangent is None or isinstance(tangent, SymbolicZero) or tangent.dtype == jax.dtypes.float0
 
 
-def _rows_tangents(*leaves: Any, tree: Any, options: LinearOptions) -> jax.Array:
+def _rows_tangents(*leaves: Any, tree: Any, options: LinearOptions, mapped: Levels) -> jax.Array:
     """sum_k dlogits[k]*dz[k], one number a row, where the tangents of the logits are dz = dx.w + x.dw + db.
 
     As dx.(dlogits.w) + x.(dlogits.dw) + dlogits.db: the features' gradient has all three, where the tangents dw and db are
     further columns of the classifier, which further features of 0 keep out of the logits.
     """
-    moving, inputs = jax.tree.unflatten(tree, leaves)
+    if mapped:
+        inner = functools.partial(_rows_tangents, tree=tree, options=options, mapped=mapped[1:])
+        return jax.lax.map(lambda some: inner(*_put(leaves, mapped[0], some)), _get(leaves, mapped[0]))
+    inputs, moving = jax.tree.unflatten(tree, leaves)
     real = real_of(inputs)
     x = inputs.features.astype(real)
     columns, factors = [inputs.classifier], [moving.get("features", jnp.zeros_like(x))]
@@ -130,38 +136,71 @@ def _rows_tangents(*leaves: Any, tree: Any, options: LinearOptions) -> jax.Array
     return jnp.sum(gradient * factor, -1)
 
 
-def _gradients(upstream: Any, *leaves: Any, tree: Any, options: LinearOptions) -> list[Any]:
-    """The transpose: what the losses' upstream gradient makes of the gradients that are wanted."""
-    moving, inputs = jax.tree.unflatten(tree, leaves)
-    wrt = tuple(name for name, t in moving.items() if ad.is_undefined_primal(t))
-    gradients: dict[str, Any] = {}
-    if wrt and not isinstance(upstream, ad.Zero):
-        gradients = dict(zip(wrt, _once(options, wrt, inputs, upstream)[1:], strict=True))
-    return [gradients.get(name) for name in sorted(moving)] + [None] * (len(leaves) - len(moving))
+def _transpose(upstream: Any, *leaves: Any, tree: Any, options: LinearOptions, mapped: Levels) -> list[Any]:
+    """What the losses' upstream gradient makes of the gradients that are wanted."""
+    wanted = [ad.is_undefined_primal(a) for a in leaves]
+    if isinstance(upstream, ad.Zero) or not any(wanted):
+        return [None] * len(leaves)
+    shapes = [jax.ShapeDtypeStruct(a.aval.shape, a.aval.dtype) for a in _get(leaves, wanted)]
+    gradients = _gradients(upstream, _put(leaves, wanted, shapes), tree, options, mapped)
+    return _put([None] * len(leaves), wanted, gradients)
 
 
-def _shape(*leaves: Any, tree: Any, options: LinearOptions) -> Any:
-    _, inputs = jax.tree.unflatten(tree, leaves)
-    return inputs.labels.update(dtype=real_of(inputs), weak_type=False)
+def _gradients(upstream: Any, leaves: list[Any], tree: Any, options: LinearOptions, mapped: Levels) -> list[Any]:
+    """The gradients of those leaves of which there is a shape only; summed over calls that share them."""
+    wanted = [isinstance(a, jax.ShapeDtypeStruct) for a in leaves]
+    if not mapped:
+        inputs, moving = jax.tree.unflatten(tree, leaves)
+        names = tuple(name for name in sorted(moving) if isinstance(moving[name], jax.ShapeDtypeStruct))
+        found: list[Any] = _once(options, names, inputs, upstream)[1:]
+        return found
+    given = [each and not want for each, want in zip(mapped[0], wanted, strict=True)]
+    is_own = _get(mapped[0], wanted)
+    is_shared = [not own for own in is_own]
+    each = [jax.ShapeDtypeStruct(a.shape[own:], a.dtype) for a, own in zip(_get(leaves, wanted), is_own, strict=True)]
+    inside = _put(leaves, wanted, each)
+
+    def step(sums: list[Any], row: Any) -> tuple[list[Any], list[Any]]:
+        found = _gradients(row[0], _put(inside, given, row[1]), tree, options, mapped[1:])
+        return [s + g for s, g in zip(sums, _get(found, is_shared), strict=True)], _get(found, is_own)
+
+    start = [jnp.zeros(a.shape, a.dtype) for a in _get(each, is_shared)]
+    sums, own = jax.lax.scan(step, start, (upstream, _get(leaves, given)))
+    return _put(_put([None] * len(each), is_shared, sums), is_own, own)
 
 
-def _one_by_one(leaves: Any, axes: Any, **params: Any) -> tuple[Any, int]:
-    """vmap, one call after the other."""
-    places = [i for i, axis in enumerate(axes) if axis is not None]
+def _get(leaves: Any, chosen: Any) -> list[Any]:
+    return [a for a, is_chosen in zip(leaves, chosen, strict=True) if is_chosen]
 
-    def one(some: Any) -> Any:
-        those = dict(zip(places, some, strict=True))
-        return tangents_p.bind(*(those.get(i, a) for i, a in enumerate(leaves)), **params)
 
-    return jax.lax.map(one, [jnp.moveaxis(leaves[i], axes[i], 0) for i in places]), 0
+def _put(leaves: Any, chosen: Any, others: Any) -> list[Any]:
+    """The leaves with others for those that are chosen."""
+    rest = iter(others)
+    return [next(rest) if is_chosen else a for a, is_chosen in zip(leaves, chosen, strict=True)]
+
+
+def _shape(*leaves: Any, tree: Any, options: LinearOptions, mapped: Levels) -> Any:
+    shapes, sizes = [a.shape for a in leaves], []
+    for level in mapped:
+        sizes.append(_get(shapes, level)[0][0])
+        shapes = [shape[each:] for shape, each in zip(shapes, level, strict=True)]
+    inputs, _ = jax.tree.unflatten(tree, leaves)
+    rows, _ = jax.tree.unflatten(tree, shapes)
+    return jax.core.ShapedArray((*sizes, *rows.labels), real_of(inputs))
+
+
+def _batch(leaves: Any, axes: Any, *, mapped: Levels, **params: Any) -> tuple[Any, int]:
+    """vmap, one call after the other, which is one more level of `mapped`."""
+    moved = [a if axis is None else jnp.moveaxis(a, axis, 0) for a, axis in zip(leaves, axes, strict=True)]
+    return tangents_p.bind(*moved, mapped=(tuple(axis is not None for axis in axes), *mapped), **params), 0
 
 
 tangents_p = Primitive("fastsoftmax_linear_tangents")
 tangents_p.def_impl(_rows_tangents)
 tangents_p.def_abstract_eval(_shape)
 mlir.register_lowering(tangents_p, mlir.lower_fun(_rows_tangents, multiple_results=False))
-batching.primitive_batchers[tangents_p] = _one_by_one
-ad.primitive_transposes[tangents_p] = _gradients
+batching.primitive_batchers[tangents_p] = _batch
+ad.primitive_transposes[tangents_p] = _transpose
 ad.primitive_jvps[tangents_p] = _no_second
 
 _linear = jax.custom_jvp(_loss, nondiff_argnums=(0,))

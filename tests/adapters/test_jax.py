@@ -207,6 +207,21 @@ def test_means_of_a_vmap_have_weights_of_their_own(route):
                 np.testing.assert_array_equal(got[1][i], right[1])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_mean_of_one_row_is_divided_by_its_weight(route, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        x, y = problem((3,), 40, dtype, ignored=False)
+        options = dict(class_weight=jnp.linspace(0.5, 2, 40))
+        rows = jnp.array([fs.cross_entropy(*as_numpy(x[i], y[i]), **options) for i in range(3)])
+        close(fj.cross_entropy(x[0], y[0], **options), rows[0])
+        close(jax.vmap(functools.partial(fj.cross_entropy, **options))(x, y), rows)
+        nothing = jnp.full_like(y, -100)
+        for empty, mean in ("nan", np.nan), ("zero", 0.0):
+            mean_of = functools.partial(fj.cross_entropy, empty=empty)
+            np.testing.assert_array_equal(mean_of(x[:1], nothing[:1]), mean)
+            np.testing.assert_array_equal(jax.vmap(mean_of)(x, nothing), [mean] * 3)
+
+
 def test_scan_remat_and_a_factor(route):
     x, y = problem((3, 4), ignored=False)
     close(jax.lax.scan(lambda total, row: (total + fj.cross_entropy(*row), None), 0.0, (x, y))[0],

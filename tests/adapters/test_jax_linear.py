@@ -160,6 +160,8 @@ def test_vmap_scan_and_checkpoint(route, reduction):
             yield jax.grad(lambda f, w, y, b: jax.lax.scan(lambda c, a: (c + rows(a[0] + c, w, *a[1:]), None), 1.0,
                                                            (f, y, b))[0], (0, 1, 3))
             yield lambda f, w, y, b: jax.grad(jax.checkpoint(lambda f: rows(2 * f, w, y[0], b[0])))(f[0])
+            both = jax.vmap(jax.vmap(rows, (0, None, 0, None)), axes)
+            yield jax.grad(lambda f, w, y, b: both(f, w, y, b).sum(), (0, 1, 3))
             yield lambda f, w, y, b: jax.jvp(lambda f, w: jax.vmap(rows, axes)(f, w, y, b), (f, w), (f, w))
 
         for ours, right in zip(functions(fj.linear_cross_entropy), functions(of_logits), strict=True):
