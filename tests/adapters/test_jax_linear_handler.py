@@ -189,8 +189,12 @@ f, w, y = jnp.cos(jnp.arange(32.0)).reshape(4, 8), jnp.sin(jnp.arange(240.0)).re
 right = fj.linear_cross_entropy(f, w, y, reduction="none")
 function = lambda f, y: fj.linear_cross_entropy(f, w, y, reduction="none")
 mesh = Mesh(np.array(jax.devices()), ("rows",))
-shard_map = getattr(jax, "shard_map", None) or __import__("jax.experimental.shard_map", fromlist=["x"]).shard_map
-split = jax.jit(shard_map(function, mesh=mesh, in_specs=P("rows"), out_specs=P("rows")))
+if hasattr(jax, "shard_map"):
+    shard_map, unchecked = jax.shard_map, dict(check_vma=False)
+else:
+    from jax.experimental.shard_map import shard_map
+    unchecked = dict(check_rep=False)
+split = jax.jit(shard_map(function, mesh=mesh, in_specs=P("rows"), out_specs=P("rows"), **unchecked))
 place = NamedSharding(mesh, P("rows"))
 gathered = jax.jit(function)(jax.device_put(f, place), jax.device_put(y, place))
 for _ in range(10):
