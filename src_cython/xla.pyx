@@ -13,6 +13,8 @@ from fastsoftmax.backends.cython import C_API as _C_API
 
 include "header.pxi"
 include "xla_ffi.pxi"
+include "xla_frame.pxi"
+include "xla_linear.pxi"
 
 cdef extern from "huge_pages.h":
     void ask_for_huge_pages(void *, size_t) noexcept nogil
@@ -65,26 +67,6 @@ cdef struct Call:
     ApiOptions options
 
 
-cdef XlaError *fail(const XlaApi *api, int code, const char *message) noexcept nogil:
-    cdef XlaErrorArguments arguments
-    arguments.struct_size = sizeof(XlaErrorArguments)
-    arguments.extension = NULL
-    arguments.message, arguments.code = message, code
-    return api.make_error(&arguments)
-
-
-cdef XlaError *describe(XlaFrame *frame) noexcept nogil:
-    """The version that this was made for, or the runtime's where that is older: those of 0.1 do not say theirs here."""
-    cdef XlaMetadata *metadata = (<XlaMetadataExtension *>frame.extension).metadata
-    cdef int minor = min(<int>XLA_MINOR, frame.api.version.minor) if frame.api != NULL else 1
-    metadata.version.struct_size, metadata.version.extension = sizeof(XlaVersion), NULL
-    metadata.version.major, metadata.version.minor = XLA_MAJOR, minor
-    metadata.traits = 0
-    if minor >= 2:
-        metadata.state_type = 0
-    return NULL
-
-
 cdef int64_t size_of(const XlaBuffer *buffer) noexcept nogil:
     cdef int64_t i, size = 1
     for i in range(buffer.rank):
@@ -110,7 +92,7 @@ cdef bint take(Call *call, XlaFrame *frame) noexcept nogil:
     """Take the frame apart; False where it is not as fastsoftmax.jax makes it."""
     cdef XlaAttributes *attributes = &frame.attributes
     cdef int64_t n = 1
-    if (attributes.size != 2 or attributes.types[0] != XLA_ARRAY or attributes.types[1] != XLA_ARRAY
+    if (frame.stage != XLA_EXECUTE or attributes.size != 2 or attributes.types[0] != XLA_ARRAY or attributes.types[1] != XLA_ARRAY
             or (<XlaArray *>attributes.items[0]).size * 8 != sizeof(Numbers) or (<XlaArray *>attributes.items[1]).size * 8 != sizeof(Whole)):
         return False
     call.api = frame.api
@@ -145,12 +127,12 @@ cdef bint take(Call *call, XlaFrame *frame) noexcept nogil:
 
 cdef XlaError *handle(XlaFrame *frame) noexcept nogil:
     cdef Call call
-    if frame.extension != NULL and frame.extension.type == XLA_METADATA:
+    if is_question(frame):
         return describe(frame)
-    if frame.struct_size < sizeof(XlaFrame) or frame.api.version.major != XLA_MAJOR:
-        return fail(frame.api, XLA_FAILED_PRECONDITION, "fastsoftmax was built for another version of XLA's FFI")
-    if frame.stage != XLA_EXECUTE or not take(&call, frame):
-        return fail(frame.api, XLA_FAILED_PRECONDITION, "not a call of this version of fastsoftmax.jax")
+    if not is_readable(frame):
+        return fail(frame.api, XLA_FAILED_PRECONDITION, OTHER_XLA)
+    if not take(&call, frame):
+        return fail(frame.api, XLA_FAILED_PRECONDITION, OTHER_DOOR)
     return losses_of(&call) if call.whole.kernel >= CROSS_ENTROPY else softmax_of(&call)
 
 
@@ -217,7 +199,7 @@ cdef XlaError *losses_of(Call *call) noexcept nogil:
     if room == NULL:
         return fail(call.api, XLA_RESOURCE_EXHAUSTED, "no memory for one number a row")
     call.losses = <double *>(room + n)
-    if call.n_losses == n and call.first.dtype == XLA_F64:
+    if call.n_losses == n and call.first.dtype == XLA_F64 and not call.whole.is_mean:
         call.losses = <double *>call.first.data
     call.totals = <double *>(room + 4 * n)
     call.norms = <double *>(room + 2 * n) if call.whole.is_mean and call.n_losses > 1 else NULL

@@ -17,8 +17,10 @@ enum { XLA_MAJOR = 0, XLA_MINOR = 3 }; /* the latest version that this was held 
 enum { XLA_METADATA = 1 };             /* kind of an extension */
 enum { XLA_EXECUTE = 3 };              /* stage of a call */
 enum { XLA_BUFFER = 1 };               /* kind of an argument or a result */
-enum { XLA_ARRAY = 1 };                /* kind of an attribute */
-enum { XLA_INVALID_ARGUMENT = 3, XLA_RESOURCE_EXHAUSTED = 8, XLA_FAILED_PRECONDITION = 9 }; /* codes of errors */
+enum { XLA_ARRAY = 1, XLA_STRING = 4 }; /* kinds of an attribute: an xla_array, an xla_span */
+enum {                                 /* codes of errors */
+    XLA_CANCELLED = 1, XLA_INVALID_ARGUMENT = 3, XLA_RESOURCE_EXHAUSTED = 8, XLA_FAILED_PRECONDITION = 9, XLA_INTERNAL = 13
+};
 enum {                                 /* dtypes */
     XLA_S8 = 2, XLA_S16 = 3, XLA_S32 = 4, XLA_S64 = 5, XLA_U8 = 6, XLA_U16 = 7, XLA_U32 = 8, XLA_U64 = 9,
     XLA_F16 = 10, XLA_F32 = 11, XLA_F64 = 12, XLA_BF16 = 16

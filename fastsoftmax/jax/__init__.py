@@ -9,6 +9,7 @@ try:
 except ImportError as error:
     raise ImportError('fastsoftmax.jax needs JAX 0.5 or later: pip install "fastsoftmax[jax]"') from error
 
+from .calls import handler as _handler
 from .linear import linear_cross_entropy as linear_cross_entropy
 from .losses import cross_entropy as cross_entropy
 from .losses import soft_cross_entropy as soft_cross_entropy
@@ -17,4 +18,5 @@ from .rows import log_softmax as log_softmax
 from .rows import logsumexp as logsumexp
 from .rows import softmax as softmax
 
-del _ffi
+_handler()  # a program that was compiled or exported elsewhere asks XLA for it by its name
+del _ffi, _handler

@@ -14,8 +14,9 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from .. import api, backends
+from . import linear_calls
 
-TARGET = "fastsoftmax"
+TARGET, LINEAR_TARGET = "fastsoftmax", "fastsoftmax_linear"
 
 
 class Options(NamedTuple):
@@ -36,12 +37,14 @@ class Options(NamedTuple):
 
 @functools.cache
 def handler() -> Any:
-    """The module of the compiled handler, made known to XLA; None where it is not built."""
+    """The module of the compiled handlers, made known to XLA; None where it is not built."""
     try:
         _xla = importlib.import_module("fastsoftmax.backends._xla")
     except ImportError:
         return None
+    _xla.compute_linear_by(linear_calls.fill, np.ndarray, jax.numpy.dtype)
     jax.ffi.register_ffi_target(TARGET, _xla.handler, platform="cpu")
+    jax.ffi.register_ffi_target(LINEAR_TARGET, _xla.linear_handler, platform="cpu")
     return _xla
 
 

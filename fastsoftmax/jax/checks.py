@@ -44,6 +44,8 @@ def label_array(value: Any, lead: tuple[int, ...]) -> jax.Array:
         raise TypeError(f"labels has dtype {a.dtype}; class indices of an integer dtype are required")
     if a.shape != lead:
         raise ValueError(f"labels has shape {a.shape}, but must have {lead}, one label a row")
+    if jnp.iinfo(a.dtype).bits < 8:  # JAX's int4 and the like
+        a = a.astype(np.int8)
     return a
 
 

@@ -1,50 +1,15 @@
-"""[5] linear_cross_entropy. Python plans its blocks, so it is a call back into Python, under jit too.
+"""[5] linear_cross_entropy and its arguments."""
 
-For a loss that is one number, the gradients come with it; for one a row, the pass back computes them, with what comes from
-above: no N x V array in either.
-"""
-
-import functools
-from collections.abc import Sequence
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, SupportsIndex
 
 import jax
 import numpy as np
-from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from jax.typing import ArrayLike
 
 from .. import api, api_linear, backends, plan
 from .. import typing as t
 from . import calls, checks
-
-DIFFERENTIABLE = ("features", "classifier", "bias")
-
-
-class LinearOptions(NamedTuple):
-    """What the loss depends on beside arrays. Hashable."""
-
-    ignore_index: int | None
-    reduction: str
-    label_smoothing: float
-    z_loss: float
-    softcap: float | None
-    temperature: float
-    empty: str
-    max_workspace_bytes: int
-    compute_dtype: str | None
-    backend: str
-    n_threads: int
-
-
-class Inputs(NamedTuple):
-    """The arrays, checked; None for those that are not given."""
-
-    features: jax.Array
-    classifier: jax.Array
-    labels: jax.Array
-    bias: jax.Array | None
-    class_weight: jax.Array | None
-    sample_weight: jax.Array | None
+from .linear_rules import Inputs, LinearOptions, jitted, real_of
 
 
 def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: ArrayLike, *, bias: ArrayLike | None = None,
@@ -57,11 +22,11 @@ def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Arr
     """cross_entropy(features @ classifier.T + bias, labels) without the logits, which need N times V numbers.
 
     features (..., n_features), classifier (n_classes, n_features), bias (n_classes,); labels (...). Gradients are with
-    respect to these three, and as many matrix products are spent on them as are asked for; there is no forward mode, and
-    there are no second derivatives. Other arguments: fastsoftmax.linear_cross_entropy.
+    respect to these three, and as many matrix products are spent on them as are asked for; there are no second
+    derivatives. Other arguments: fastsoftmax.linear_cross_entropy.
     """
     arrays = _checked(features, classifier, labels, bias, ignore_index, max_workspace_bytes, compute_dtype)
-    real = np.result_type(*(calls.real_dtype(a) for a in (arrays.features, arrays.classifier)))
+    real = real_of(arrays)
     logits = jax.ShapeDtypeStruct((*arrays.labels.shape, arrays.classifier.shape[0]), real)
     weights = checks.weights(logits, class_weight, sample_weight, real)
     chosen = dict(ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing, z_loss=z_loss,
@@ -69,8 +34,9 @@ def linear_cross_entropy(features: ArrayLike, classifier: ArrayLike, labels: Arr
     checks.options(logits, weights[0], **chosen)
     options = LinearOptions(None if ignore_index is None else int(ignore_index), reduction, float(label_smoothing),
                             float(z_loss), None if softcap is None else float(softcap), float(temperature), empty,
-                            int(max_workspace_bytes), compute_dtype, backends.current(), api.get_num_threads())
-    return _jitted(options, arrays._replace(class_weight=weights[0], sample_weight=weights[1]))
+                            int(max_workspace_bytes), compute_dtype, backends.current(), api.get_num_threads(),
+                            calls.handler() is not None)
+    return jitted(options, arrays._replace(class_weight=weights[0], sample_weight=weights[1]))
 
 
 def _checked(features: Any, classifier: Any, labels: Any, bias: Any, ignore_index: Any, max_workspace_bytes: Any,
@@ -85,73 +51,3 @@ def _checked(features: Any, classifier: Any, labels: Any, bias: Any, ignore_inde
     api_linear.linear_plan(shapes[0], shapes[1], no_labels, bias=shapes[2], ignore_index=-1,
                            max_workspace_bytes=max_workspace_bytes, compute_dtype=compute_dtype)
     return Inputs(x, w, y, b, None, None)
-
-
-def _call(options: LinearOptions, wrt: Sequence[str], inputs: Inputs, dlosses: jax.Array | None = None) -> Any:
-    """[loss, gradients of those in `wrt`]."""
-    lead = inputs.labels.shape if options.reduction == "none" else ()
-    real = np.result_type(*(calls.real_dtype(a) for a in (inputs.features, inputs.classifier)))
-    shapes = [jax.ShapeDtypeStruct(lead, real)]
-    shapes += [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (getattr(inputs, name) for name in wrt)]
-    inputs = inputs._replace(features=calls.cpu_only_p.bind(inputs.features))
-    compute = functools.partial(_in_python, options, tuple(wrt), shapes)
-    return jax.pure_callback(compute, shapes, inputs, dlosses, vmap_method="sequential")
-
-
-def _in_python(options: LinearOptions, wrt: Any, shapes: list[Any], inputs: Inputs, dlosses: Any) -> list[Any]:
-    arrays = {name: None if a is None else np.asarray(a) for name, a in inputs._asdict().items()}
-    keywords = {**arrays, **options._asdict()}
-    backend, n_threads = keywords.pop("backend"), keywords.pop("n_threads")
-    with api.use_backend(backend), api.use_num_threads(n_threads):
-        if not wrt:
-            found: list[Any] = [api_linear.linear_cross_entropy(**keywords)]
-        else:
-            upstream = None if dlosses is None else np.asarray(dlosses)
-            result = api_linear.linear_cross_entropy_and_grad(**keywords, wrt=wrt, dlosses=upstream)
-            found = [result.loss, *(getattr(result, f"d{name}") for name in wrt)]
-    return [np.asarray(a, shape.dtype) for a, shape in zip(found, shapes, strict=True)]
-
-
-def _no_second(options: Any, wrt: Any, primals: Any, tangents: Any) -> Any:
-    raise TypeError("fastsoftmax.jax.linear_cross_entropy has no second derivatives: for these, use "
-                    "fastsoftmax.jax.cross_entropy(features @ classifier.T + bias, labels)")
-
-
-_once = jax.custom_jvp(_call, nondiff_argnums=(0, 1))
-_once.defjvp(_no_second)
-
-
-def _loss(options: LinearOptions, inputs: Inputs) -> jax.Array:
-    return _call(options, (), inputs)[0]
-
-
-def _forward(options: LinearOptions, inputs: Any) -> Any:
-    """The loss and, for the way back, its gradients, None where these wait for what comes from above, and the arrays."""
-    values = Inputs(*(None if a is None else a.value for a in inputs))
-    wrt = [name for name, a in inputs._asdict().items() if a is not None and a.perturbed and name != "labels"]
-    for name in wrt:
-        if name.endswith("weight"):
-            raise checks.weight_error(name)
-    if options.reduction == "none":
-        return _once(options, (), values)[0], (dict.fromkeys(wrt), values)
-    loss, *gradients = _once(options, tuple(wrt), values)
-    return loss, (dict(zip(wrt, gradients, strict=True)), values)
-
-
-def _back(options: LinearOptions, kept: Any, upstream: Any) -> tuple[Inputs]:
-    gradients, values = kept
-    if isinstance(upstream, SymbolicZero):
-        gradients = {}
-    elif options.reduction == "none" and gradients:
-        gradients = dict(zip(gradients, _once(options, tuple(gradients), values, upstream)[1:], strict=True))
-    else:
-        gradients = {name: (g * upstream).astype(g.dtype) for name, g in gradients.items()}
-    # a zero that is none: JAX before 0.10 wants the same tree whatever is asked for
-    all_of = {name: gradients.get(name, zero_from_primal(a, symbolic_zeros=True))
-              for name, a in values._asdict().items() if name in DIFFERENTIABLE and a is not None}
-    return (Inputs(**{**dict.fromkeys(Inputs._fields), **all_of}),)
-
-
-_linear = jax.custom_vjp(_loss, nondiff_argnums=(0,))
-_linear.defvjp(_forward, _back, symbolic_zeros=True)
-_jitted = jax.jit(_linear, static_argnums=0)

@@ -17,45 +17,10 @@ from jax import numpy as jnp  # noqa: E402
 from jax.test_util import check_grads  # noqa: E402
 
 import fastsoftmax.jax as fj  # noqa: E402
-from fastsoftmax.jax import calls  # noqa: E402
 
 ALL = dict(label_smoothing=0.1, z_loss=0.01, softcap=5.0, temperature=0.7)
+pytestmark = pytest.mark.usefixtures("quick")
 LOSS_TOLERANCE = {"float64": 1e-14, "float32": 2.0**-23}  # of one rounding to float32, and of a sum in another order
-
-
-@pytest.fixture(autouse=True)
-def quick(request):
-    """XLA optimises nothing that runs once, except where its programs are looked at."""
-    jax.config.update("jax_disable_most_optimizations", "optimised" not in request.fixturenames)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture
-def optimised():
-    """Programs as users have them."""
-
-
-@pytest.fixture
-def handler():
-    """The compiled handler, whatever backend the tests run with."""
-    if calls.handler() is None:
-        pytest.skip("no compiler: the handler for XLA is not built")
-    with fs.use_backend("cython"):
-        assert calls.backend_now() == "xla"
-        yield
-
-
-@pytest.fixture
-def callback(monkeypatch):
-    monkeypatch.setattr(calls, "handler", lambda: None)
-    assert calls.backend_now() != "xla"
-
-
-@pytest.fixture(params=["handler", "callback"])
-def route(request):
-    """The way into the kernels: what is tested must not depend on it."""
-    request.getfixturevalue(request.param)
 
 
 def problem(shape=(6,), n_classes=40, dtype="float32", ignored=True):
@@ -160,6 +125,12 @@ def test_labels_of_any_integer_dtype(route, dtype):
         close(fj.cross_entropy(x, jnp.asarray(y)), fs.cross_entropy(x, y))
 
 
+@pytest.mark.parametrize("dtype", ["int4", "uint4"])
+def test_labels_of_less_than_a_byte(route, dtype):
+    x, y = oracle.problem(4, 200)[0], np.array([7, 1, 0, 2])
+    close(fj.cross_entropy(x, jnp.asarray(y, dtype)), fs.cross_entropy(x, y))
+
+
 def test_a_uint8_156_is_not_ignore_index(route):
     x, _ = problem((3,), 200)
     y = jnp.array([156, 1, 2], "uint8")
@@ -234,6 +205,21 @@ def test_means_of_a_vmap_have_weights_of_their_own(route):
                 right = function(*(a[i] if axis == 0 else a for a, axis in zip(given, axes, strict=True)))
                 close(got[0][i], right[0])
                 np.testing.assert_array_equal(got[1][i], right[1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_mean_of_one_row_is_divided_by_its_weight(route, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        x, y = problem((3,), 40, dtype, ignored=False)
+        options = dict(class_weight=jnp.linspace(0.5, 2, 40))
+        rows = jnp.array([fs.cross_entropy(*as_numpy(x[i], y[i]), **options) for i in range(3)])
+        close(fj.cross_entropy(x[0], y[0], **options), rows[0])
+        close(jax.vmap(functools.partial(fj.cross_entropy, **options))(x, y), rows)
+        nothing = jnp.full_like(y, -100)
+        for empty, mean in ("nan", np.nan), ("zero", 0.0):
+            mean_of = functools.partial(fj.cross_entropy, empty=empty)
+            np.testing.assert_array_equal(mean_of(x[:1], nothing[:1]), mean)
+            np.testing.assert_array_equal(jax.vmap(mean_of)(x, nothing), [mean] * 3)
 
 
 def test_scan_remat_and_a_factor(route):
@@ -454,81 +440,6 @@ except ImportError as error:
     print(error)
 """
     assert child.run(code) == 'fastsoftmax.jax needs JAX 0.5 or later: pip install "fastsoftmax[jax]"\n'
-
-
-# ------------------------------------------------------------------------------------------------ the linear layer
-
-
-def layer():
-    """(features, classifier, bias), labels, float64."""
-    rng = np.random.default_rng(0)
-    arrays = tuple(jnp.asarray(rng.normal(size=shape)) for shape in ((2, 3, 8), (30, 8), (30,)))
-    return arrays, jnp.asarray(rng.integers(0, 30, (2, 3))).at[0, 1].set(-100)
-
-
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("jit", [jax.jit, lambda f: f], ids=["jit", "eager"])
-def test_linear_cross_entropy(reduction, jit):
-    with jax.enable_x64(True):
-        arrays, y = layer()
-        weights = dict(class_weight=np.linspace(0.5, 2, 30), sample_weight=np.linspace(0, 1, 6).reshape(2, 3))
-
-        def ours(features, classifier, bias):
-            return fj.linear_cross_entropy(features, classifier, y, bias=bias, reduction=reduction, **weights, **ALL)
-
-        def right(features, classifier, bias):
-            return fj.cross_entropy(features @ classifier.T + bias, y, reduction=reduction, **weights, **ALL)
-
-        loss, pull = jax.vjp(jit(ours), *arrays)
-        again, pull_right = jax.vjp(right, *arrays)
-        close(loss, again, rtol=1e-12, atol=0)
-        upstream = jnp.cos(jnp.arange(loss.size, dtype=float)).reshape(loss.shape)
-        for got, wanted in zip(pull(upstream), pull_right(upstream), strict=True):
-            close(got, wanted, rtol=1e-11, atol=1e-13)
-        check_grads(ours, arrays, order=1, modes=["rev"])
-
-
-def test_linear_gradients_are_computed_where_they_are_wanted(monkeypatch):
-    wanted = []
-    once = fs.linear_cross_entropy_and_grad
-    monkeypatch.setattr(fs.api_linear, "linear_cross_entropy_and_grad",
-                        lambda *a, wrt, **k: wanted.append(wrt) or once(*a, wrt=wrt, **k))
-    (features, classifier, bias), y = layer()
-    for argnums in (0,), (1,), (0, 2):
-        jax.grad(lambda f, w, b: fj.linear_cross_entropy(f, w, y, bias=b), argnums)(features, classifier, bias)
-    assert wanted == [("features",), ("classifier",), ("features", "bias")]
-
-
-def test_linear_under_vmap_and_in_16_bits():
-    (features, classifier, bias), y = layer()
-    got = jax.vmap(jax.grad(fj.linear_cross_entropy, 1), (0, None, 0))(features, classifier, y)
-    right = [jax.grad(fj.linear_cross_entropy, 1)(features[i], classifier, y[i]) for i in range(2)]
-    np.testing.assert_array_equal(got, right)
-    half = [a.astype("bfloat16") for a in (features, classifier)]
-    loss, gradients = jax.value_and_grad(fj.linear_cross_entropy, (0, 1))(*half, y)
-    assert loss.dtype == "float32" and [g.dtype for g in gradients] == ["bfloat16"] * 2
-    close(loss, fj.cross_entropy(half[0].astype("float32") @ half[1].astype("float32").T, y), rtol=1e-2)
-
-
-def test_linear_has_no_forward_mode_and_no_second_derivatives():
-    (features, classifier, bias), y = layer()
-    loss = functools.partial(fj.linear_cross_entropy, classifier=classifier, labels=y)
-    with pytest.raises(TypeError, match="can't apply forward-mode"):
-        jax.jvp(loss, (features,), (features,))
-    with pytest.raises(TypeError, match="linear_cross_entropy has no second derivatives"):
-        jax.hessian(loss)(features)
-    with pytest.raises(TypeError, match="linear_cross_entropy has no second derivatives"):
-        jax.grad(lambda f: (jax.grad(loss)(f) ** 2).sum())(features)
-
-
-def test_linear_errors():
-    (features, classifier, bias), y = layer()
-    with pytest.raises(ValueError, match=r"features have shape \(2, 3, 8\), but must have \(..., 7\)"):
-        fj.linear_cross_entropy(features, classifier[:, :7], y)
-    with pytest.raises(ValueError, match=r"labels has shape \(3,\), but must have \(2, 3\)"):
-        fj.linear_cross_entropy(features, classifier, y[0])
-    with pytest.raises(ValueError, match="max_workspace_bytes is 1, but the least"):
-        jax.block_until_ready(fj.linear_cross_entropy(features, classifier, y, max_workspace_bytes=1))
 
 
 # ------------------------------------------------------------------------------------------------ the benchmark

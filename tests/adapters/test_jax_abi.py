@@ -30,7 +30,8 @@ WHOLE = ("xla_extension", "xla_version", "xla_error_arguments", "xla_buffer", "x
 NUMBERS = {
     "XLA_MAJOR": "XLA_FFI_API_MAJOR", "XLA_METADATA": "XLA_FFI_Extension_Metadata",
     "XLA_EXECUTE": "XLA_FFI_ExecutionStage_EXECUTE", "XLA_BUFFER": "XLA_FFI_ArgType_BUFFER",
-    "XLA_ARRAY": "XLA_FFI_AttrType_ARRAY",
+    "XLA_ARRAY": "XLA_FFI_AttrType_ARRAY", "XLA_STRING": "XLA_FFI_AttrType_STRING",
+    "XLA_CANCELLED": "XLA_FFI_Error_Code_CANCELLED", "XLA_INTERNAL": "XLA_FFI_Error_Code_INTERNAL",
     "XLA_INVALID_ARGUMENT": "XLA_FFI_Error_Code_INVALID_ARGUMENT",
     "XLA_RESOURCE_EXHAUSTED": "XLA_FFI_Error_Code_RESOURCE_EXHAUSTED",
     "XLA_FAILED_PRECONDITION": "XLA_FFI_Error_Code_FAILED_PRECONDITION",
