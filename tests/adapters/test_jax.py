@@ -19,6 +19,11 @@ from jax.test_util import check_grads  # noqa: E402
 import fastsoftmax.jax as fj  # noqa: E402
 from fastsoftmax.jax import calls  # noqa: E402
 
+try:
+    from jax import enable_x64
+except ImportError:  # JAX before 0.8
+    from jax.experimental import enable_x64
+
 ALL = dict(label_smoothing=0.1, z_loss=0.01, softcap=5.0, temperature=0.7)
 LOSS_TOLERANCE = {"float64": 1e-14, "float32": 2.0**-23}  # of one rounding to float32, and of a sum in another order
 
@@ -85,7 +90,7 @@ def close(got, right, rtol=1e-5, atol=1e-6):
     ("float64", "mean", ALL), ("float64", "sum", {}), ("float32", "mean", {}), ("float32", "sum", ALL),
     ("float32", "none", ALL), ("bfloat16", "mean", ALL), ("bfloat16", "none", {}), ("float16", "sum", ALL)])
 def test_loss_and_gradient_are_those_of_numpy(route, dtype, options, reduction):
-    with jax.enable_x64(dtype == "float64"):
+    with enable_x64(dtype == "float64"):
         x, y = problem(dtype=dtype)
         if options:
             weights = np.linspace(0.5, 2, 40, dtype="float32"), np.float32([1, 0.5, 0, 1, 2, 1])
@@ -102,7 +107,7 @@ def test_loss_and_gradient_are_those_of_numpy(route, dtype, options, reduction):
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_soft_targets(route, reduction):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, _ = problem(dtype="float64")
         q = jax.nn.softmax(x[::-1] / 2)
         options = dict(ALL, reduction=reduction, class_weight=np.linspace(0.5, 2, 40), sample_weight=np.arange(6.0))
@@ -156,7 +161,7 @@ def test_the_function_that_optax_has(route):
 def test_labels_of_any_integer_dtype(route, dtype):
     x, _ = oracle.problem(4, 200)
     y = np.array([100, 1, 127, 2], dtype)
-    with jax.enable_x64(dtype.endswith("64")):
+    with enable_x64(dtype.endswith("64")):
         close(fj.cross_entropy(x, jnp.asarray(y)), fs.cross_entropy(x, y))
 
 
@@ -253,7 +258,7 @@ def test_scan_remat_and_a_factor(route):
 @pytest.mark.parametrize(("reduction", "options", "modes"), [
     ("mean", {}, ["fwd", "rev"]), ("mean", ALL, ["rev"]), ("none", ALL, ["fwd"])])
 def test_derivatives_to_second_order(reduction, options, modes):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, y = problem((2, 2), 5, "float64")
         if options:
             options = dict(options, class_weight=np.linspace(0.5, 2, 5), sample_weight=np.float64([[1, 2], [0.5, 0]]))
@@ -262,7 +267,7 @@ def test_derivatives_to_second_order(reduction, options, modes):
 
 
 def test_derivatives_of_soft_targets_to_second_order():
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, _ = problem((2, 2), 5, "float64")
         options = dict(ALL, class_weight=np.linspace(0.5, 2, 5), sample_weight=np.float64([[1, 2], [0.5, 0]]))
         check_grads(functools.partial(fj.soft_cross_entropy, **options), (x, jax.nn.softmax(x[::-1])), order=2,
@@ -271,21 +276,21 @@ def test_derivatives_of_soft_targets_to_second_order():
 
 @pytest.mark.parametrize("function", [fj.softmax, fj.log_softmax, fj.logsumexp])
 def test_softmax_to_second_order_both_ways(function):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, _ = problem((2,), 5, "float64")
         options = {} if function is fj.logsumexp else dict(temperature=0.3)
         check_grads(functools.partial(function, **options), (x,), order=2)
 
 
 def test_first_derivatives_both_ways(route):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, y = problem((2, 2), 5, "float64")
         check_grads(functools.partial(fj.cross_entropy, labels=y), (x,), order=1)
         check_grads(fj.log_softmax, (x,), order=1)
 
 
 def test_hessian():
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, y = problem((2,), 5, "float64", ignored=False)
         close(jax.jit(jax.hessian(fj.cross_entropy))(x, y), jax.jit(jax.hessian(formula))(x, y), rtol=1e-12, atol=1e-14)
 
@@ -469,7 +474,7 @@ def layer():
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("jit", [jax.jit, lambda f: f], ids=["jit", "eager"])
 def test_linear_cross_entropy(reduction, jit):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         arrays, y = layer()
         weights = dict(class_weight=np.linspace(0.5, 2, 30), sample_weight=np.linspace(0, 1, 6).reshape(2, 3))
 
