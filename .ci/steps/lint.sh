@@ -1,5 +1,5 @@
 # Style and types.
-step "lint: ruff and mypy"
+step "lint: ruff, mypy and pyright"
 fresh_venv
-pip install -q ruff mypy numpy
-(cd "$work/source" && ruff check . && mypy)
+pip install -q ruff mypy "pyright[nodejs]" numpy ml_dtypes
+(cd "$work/source" && ruff check . && mypy && pyright)

@@ -14,6 +14,11 @@ os.environ.setdefault("NPROC", str(threads.get_num_threads()))  # XLA sizes its 
 import jax  # noqa: E402
 from jax import numpy as jnp  # noqa: E402
 
+try:
+    from jax import enable_x64
+except ImportError:  # JAX before 0.8
+    from jax.experimental import enable_x64
+
 
 @dataclass(frozen=True)
 class _Arguments:
@@ -31,7 +36,7 @@ def _wrap(inputs):
 
 
 def _precision(inputs):
-    return jax.enable_x64(inputs.case.dtype == "float64")
+    return enable_x64(inputs.case.dtype == "float64")
 
 
 def _mean_loss(x, labels, axis):

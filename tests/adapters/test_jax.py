@@ -18,6 +18,11 @@ from jax.test_util import check_grads  # noqa: E402
 
 import fastsoftmax.jax as fj  # noqa: E402
 
+try:
+    from jax import enable_x64
+except ImportError:  # JAX before 0.8
+    from jax.experimental import enable_x64
+
 ALL = dict(label_smoothing=0.1, z_loss=0.01, softcap=5.0, temperature=0.7)
 pytestmark = pytest.mark.usefixtures("quick")
 LOSS_TOLERANCE = {"float64": 1e-14, "float32": 2.0**-23}  # of one rounding to float32, and of a sum in another order
@@ -50,7 +55,7 @@ def close(got, right, rtol=1e-5, atol=1e-6):
     ("float64", "mean", ALL), ("float64", "sum", {}), ("float32", "mean", {}), ("float32", "sum", ALL),
     ("float32", "none", ALL), ("bfloat16", "mean", ALL), ("bfloat16", "none", {}), ("float16", "sum", ALL)])
 def test_loss_and_gradient_are_those_of_numpy(route, dtype, options, reduction):
-    with jax.enable_x64(dtype == "float64"):
+    with enable_x64(dtype == "float64"):
         x, y = problem(dtype=dtype)
         if options:
             weights = np.linspace(0.5, 2, 40, dtype="float32"), np.float32([1, 0.5, 0, 1, 2, 1])
@@ -67,7 +72,7 @@ def test_loss_and_gradient_are_those_of_numpy(route, dtype, options, reduction):
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_soft_targets(route, reduction):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, _ = problem(dtype="float64")
         q = jax.nn.softmax(x[::-1] / 2)
         options = dict(ALL, reduction=reduction, class_weight=np.linspace(0.5, 2, 40), sample_weight=np.arange(6.0))
@@ -121,7 +126,7 @@ def test_the_function_that_optax_has(route):
 def test_labels_of_any_integer_dtype(route, dtype):
     x, _ = oracle.problem(4, 200)
     y = np.array([100, 1, 127, 2], dtype)
-    with jax.enable_x64(dtype.endswith("64")):
+    with enable_x64(dtype.endswith("64")):
         close(fj.cross_entropy(x, jnp.asarray(y)), fs.cross_entropy(x, y))
 
 
@@ -209,7 +214,7 @@ def test_means_of_a_vmap_have_weights_of_their_own(route):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_mean_of_one_row_is_divided_by_its_weight(route, dtype):
-    with jax.enable_x64(dtype == "float64"):
+    with enable_x64(dtype == "float64"):
         x, y = problem((3,), 40, dtype, ignored=False)
         options = dict(class_weight=jnp.linspace(0.5, 2, 40))
         rows = jnp.array([fs.cross_entropy(*as_numpy(x[i], y[i]), **options) for i in range(3)])
@@ -239,7 +244,7 @@ def test_scan_remat_and_a_factor(route):
 @pytest.mark.parametrize(("reduction", "options", "modes"), [
     ("mean", {}, ["fwd", "rev"]), ("mean", ALL, ["rev"]), ("none", ALL, ["fwd"])])
 def test_derivatives_to_second_order(reduction, options, modes):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, y = problem((2, 2), 5, "float64")
         if options:
             options = dict(options, class_weight=np.linspace(0.5, 2, 5), sample_weight=np.float64([[1, 2], [0.5, 0]]))
@@ -248,7 +253,7 @@ def test_derivatives_to_second_order(reduction, options, modes):
 
 
 def test_derivatives_of_soft_targets_to_second_order():
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, _ = problem((2, 2), 5, "float64")
         options = dict(ALL, class_weight=np.linspace(0.5, 2, 5), sample_weight=np.float64([[1, 2], [0.5, 0]]))
         check_grads(functools.partial(fj.soft_cross_entropy, **options), (x, jax.nn.softmax(x[::-1])), order=2,
@@ -257,21 +262,21 @@ def test_derivatives_of_soft_targets_to_second_order():
 
 @pytest.mark.parametrize("function", [fj.softmax, fj.log_softmax, fj.logsumexp])
 def test_softmax_to_second_order_both_ways(function):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, _ = problem((2,), 5, "float64")
         options = {} if function is fj.logsumexp else dict(temperature=0.3)
         check_grads(functools.partial(function, **options), (x,), order=2)
 
 
 def test_first_derivatives_both_ways(route):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, y = problem((2, 2), 5, "float64")
         check_grads(functools.partial(fj.cross_entropy, labels=y), (x,), order=1)
         check_grads(fj.log_softmax, (x,), order=1)
 
 
 def test_hessian():
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, y = problem((2,), 5, "float64", ignored=False)
         close(jax.jit(jax.hessian(fj.cross_entropy))(x, y), jax.jit(jax.hessian(formula))(x, y), rtol=1e-12, atol=1e-14)
 

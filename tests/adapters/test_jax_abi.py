@@ -37,6 +37,7 @@ NUMBERS = {
     "XLA_FAILED_PRECONDITION": "XLA_FFI_Error_Code_FAILED_PRECONDITION",
 } | {f"XLA_{name}": f"XLA_FFI_DataType_{name}"
      for name in "S8 S16 S32 S64 U8 U16 U32 U64 F16 F32 F64 BF16".split()}
+SINCE_2 = "offsetof(xla_metadata, state_type) == offsetof(XLA_FFI_Metadata, state_type_id)"
 
 
 def claims():
@@ -54,7 +55,6 @@ def claims():
         yield f"{ours} == {theirs}"
     yield "sizeof(xla_list) == sizeof(XLA_FFI_Rets)"
     yield "sizeof(xla_frame) == XLA_FFI_CallFrame_STRUCT_SIZE"
-    yield "offsetof(xla_metadata, state_type) == offsetof(XLA_FFI_Metadata, state_type_id)"
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
@@ -62,7 +62,10 @@ def claims():
 def test_the_layout_is_that_of_the_installed_header(tmp_path):
     source = tmp_path / "claims.c"
     text = ['#include "xla/ffi/api/c_api.h"', '#include "xla_ffi.h"']
+    if "XLA_FFI_InternalExtension" in (Path(ffi.include_dir()) / "xla/ffi/api/c_api.h").read_text():
+        text += ["#define XLA_FFI_Extension_Base XLA_FFI_InternalExtension"]  # its name of late
     text += [f'_Static_assert({claim}, "{claim}");' for claim in claims()]
+    text += ["#if XLA_FFI_API_MINOR >= 2", f'_Static_assert({SINCE_2}, "{SINCE_2}");', "#endif"]
     source.write_text("\n".join(text) + "\n")
     command = ["gcc", "-std=c11", "-fsyntax-only", f"-I{ffi.include_dir()}", f"-I{OURS}", str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
