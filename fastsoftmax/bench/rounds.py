@@ -2,7 +2,7 @@
 
 A round holds every contender once, so that a slow moment of the machine falls on all alike. Each round has an order of its
 own, the same in every run: threads of some libraries go on spinning for a while, to the cost of whoever is next. A short
-call, all of which that would fall on, is made for SETTLE_SECONDS before it is timed, as in a program that calls nothing else.
+call, all of which that would fall on, is made for SETTLE_SECONDS before it is timed, as in a program that makes no other.
 """
 
 import contextlib
