@@ -131,7 +131,7 @@ cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Final *befor
     before[0] = finish(task, i, y, logit(task, i, y), &state, rest_of(task, &state))
     if task.out == NULL:
         before.row = -1
-    elif task.n_blocks == 1:
+    elif task.n_blocks == 1 or task.at_once:
         write_row(task, before, tops, room)
 
 

@@ -161,6 +161,30 @@ def test_divergence_with_logits(backend, shape, reverse, kind, dtype):
     close(x, 3 * gradient / len(x), dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_classes", [30_000, 60_000, 250_000])
+def test_long_rows_of_soft_targets(backend, n_classes, dtype):
+    """Kept, written at once or by blocks: the same bits in a batch, alone, in either input's place and on one thread."""
+    x, q = (make(kind, (3, n_classes), dtype) for kind in ("logits", "probs"))
+    x[1, 5000:9000] = -np.inf
+    q[1, 5000:9000] = 0
+    p, t = reference.softmax(x.astype(WIDE)), q.astype(WIDE)
+    for call in (lambda x, q, **o: fs.soft_cross_entropy_and_grad(x, q, **o),
+                 lambda x, q, **o: fs.kl_divergence_with_logits_and_grad(q, x, **o),
+                 lambda x, q, **o: fs.soft_cross_entropy_and_grad(x, q, label_smoothing=0.1, **o)):
+        got = call(x, q, reduction="none")
+        with fs.use_num_threads(1):
+            np.testing.assert_array_equal(call(x, q, reduction="none").dlogits, got.dlogits)
+        for i in range(3):
+            alone = call(x[i:i + 1], q[i:i + 1], reduction="none")
+            np.testing.assert_array_equal(alone.dlogits[0], got.dlogits[i])
+            assert alone.loss[0] == got.loss[i]
+        for place in (0, 1):
+            mine = [x.copy(), q.copy()]
+            np.testing.assert_array_equal(call(*mine, reduction="none", out=mine[place]).dlogits, got.dlogits)
+    close(fs.soft_cross_entropy_and_grad(x, q, reduction="none").dlogits, p * sums(t)[:, None] - t, dtype, 1e-3)
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_divergence_with_temperature_and_weights(backend, reverse):
     x, t = logits_of((5, 700), "float64"), logits_of((5, 700), "float64", 3)
