@@ -20,7 +20,7 @@ from .linear_rivals import Size, contenders
 from .rounds import ROUNDS
 
 SIZE = Size(2_048, 512, 100_000)
-GRID_FEATURES, GRID_ROWS, GRID_CLASSES = (64, 256, 512, 2_048), (1, 16, 128, 1_024), (20_000,)
+GRID_FEATURES, GRID_ROWS, GRID_CLASSES = (64, 256, 512, 2_048), (1, 16, 128, 1_024, 16_384), (20_000,)
 MISSED = 1  # exit status
 
 

@@ -20,6 +20,7 @@ from .rounds import Timed, interleaved, noisy, summary
 
 EXACT = (256, 512, 20_000)  # at most, where errors are measured
 GRID_ROUNDS = 5
+LONG_ROUNDS, LONG = 3, 1e12  # of cells with more operations than that, which take seconds
 PAUSE = 0.05  # seconds before each timing, in which threads of others go to sleep: OpenBLAS's spin for 2^26 clock ticks
 SETTLED = 0.05  # seconds of calls that no clock sees after that, for caches and threads to be as a call leaves them
 FMA_SLICES = 8  # for each thread: 60 ms of a peak that is to be held for a second
@@ -113,7 +114,8 @@ def grid(found, rivals, sizes, *, rounds, seed, tell):
             found["left_out"].append(f"{size.describe()}: {reason}")
             continue
         cell = {"size": [size.n_rows, size.n_features, size.n_classes]}
-        *_, _ = _timed(cell, Inputs(size, GRADIENTS, seed), rivals, {}, found["rounds"],
+        some = min(found["rounds"], LONG_ROUNDS) if size.operations > LONG else found["rounds"]
+        *_, _ = _timed(cell, Inputs(size, GRADIENTS, seed), rivals, {}, some,
                        lambda text, size=size: tell(f"{size.describe()}: {text}"))
         ms = {e["name"]: e["ms"] for e in cell["entries"]}
         best = min((e for e in cell["entries"] if not e["ours"]), key=lambda e: e["ms"])

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from . import machine
-from .linear_measure import GRID_ROUNDS, PEAK
+from .linear_measure import GRID_ROUNDS, LONG_ROUNDS, PEAK
 from .report import digits, number, table_markdown
 from .rounds import distrust
 from .targets import Target
@@ -134,7 +134,7 @@ def _grid_table(found):
     rows = [[f"{n:,} x {v:,}", *(_ratio(cells.get((n, d, v))) for d in features)] for n, v in pairs]
     notes = [f"Left out: {text}." for text in found["left_out"]]
     notes.append("Each cell: the time of the faster of NumPy (N) and PyTorch (P) over ours, medians of "
-                 f"{found['rounds']} interleaved rounds ({GRID_ROUNDS} at most, for time's sake).")
+                 f"{found['rounds']} interleaved rounds ({GRID_ROUNDS} at most, for time's sake; {LONG_ROUNDS} of cells that take seconds).")
     if found["worst"]:
         n, d, v = found["worst"]["size"]
         notes.append(f"Worst of {len(cells)} cells: {n:,} x {d:,} x {v:,}, where {found['worst']['rival']} takes "
