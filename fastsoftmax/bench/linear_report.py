@@ -134,7 +134,7 @@ def _grid_table(found):
     rows = [[f"{n:,} x {v:,}", *(_ratio(cells.get((n, d, v))) for d in features)] for n, v in pairs]
     notes = [f"Left out: {text}." for text in found["left_out"]]
     notes.append("Each cell: the time of the faster of NumPy (N) and PyTorch (P) over ours, medians of "
-                 f"{found['rounds']} interleaved rounds ({GRID_ROUNDS} at most, for time's sake; {LONG_ROUNDS} of cells that take seconds).")
+                 f"{found['rounds']} interleaved rounds ({GRID_ROUNDS} at most, {LONG_ROUNDS} of cells that take seconds).")
     if found["worst"]:
         n, d, v = found["worst"]["size"]
         notes.append(f"Worst of {len(cells)} cells: {n:,} x {d:,} x {v:,}, where {found['worst']['rival']} takes "
