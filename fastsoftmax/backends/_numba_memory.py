@@ -14,7 +14,9 @@ from numba.np.arrayobj import populate_array
 from ._numba_vec import (
     BYTES,
     F32,
+    F64,
     FEATURES,
+    HAS_TABLES,
     I64,
     OF,
     call_intrinsic,
@@ -156,6 +158,16 @@ def _narrowed(builder, carrier, v):
     return builder.trunc(builder.or_(half, sign), _stored(carrier))
 
 
+def _held(builder, v):
+    """v in a register, whatever is done to it. LLVM 22 folds a masked load into an operation under the same mask, and may
+    take it out of there as a load without one, which reads beyond the end of an array."""
+    if not HAS_TABLES:  # no masks
+        return v
+    held = integers(32, F32.count if v.type in (SINGLE, vector_of(F64)) else F32.count // 2)
+    one = builder.asm(ir.FunctionType(held, [held]), "", "=v,0", [builder.bitcast(v, held)], False)
+    return builder.bitcast(one, v.type)
+
+
 def _address(builder, memory, k, kind):
     return builder.bitcast(builder.gep(memory, [k]), kind.as_pointer())
 
@@ -230,7 +242,7 @@ def load_some(typingctx, array, k, n, fill):
         found = call_intrinsic(builder, name, stored, [_address(builder, *args[:2], stored), align, mask,
                                                    ir.Constant(stored, None)])
         beyond = splat(builder, context.cast(builder, args[3], fill, lanes.real), lanes.count)
-        return builder.select(mask, _widened(builder, array.dtype, found), beyond)
+        return builder.select(mask, _widened(builder, array.dtype, _held(builder, found)), beyond)
 
     return lanes(array, types.int64, types.int64, fill), codegen
 
