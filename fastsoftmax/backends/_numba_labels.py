@@ -48,12 +48,18 @@ def logit_at(a, n, i, k):
 
 
 @jit
-def find_logits(a, n, i):
-    """Those of several labels, before they are overwritten."""
+def find_several(a, n, i):
     for j in several(n, i):
         k = a.ids[j]
         if is_class(n, k):
             a.found[j] = logit_at(a, n, i, k)
+
+
+@inlined
+def find_logits(a, n, i):
+    """Those of several labels, before they are overwritten."""
+    if n.n_targets:  # a call passes some forty arguments: a tenth of what a row of 100 classes takes
+        find_several(a, n, i)
 
 
 @inlined
@@ -68,10 +74,7 @@ def own_target(a, n, k):
 
 
 @jit
-def own_targets(a, n, i, y):
-    """C, the sum of the labels' own targets."""
-    if y >= 0:
-        return own_target(a, n, y)
+def several_targets(a, n, i):
     c = 0.0
     for j in several(n, i):
         k = a.ids[j]
@@ -81,21 +84,34 @@ def own_targets(a, n, i, y):
 
 
 @inlined
+def own_targets(a, n, i, y):
+    """C, the sum of the labels' own targets."""
+    if y >= 0:
+        return own_target(a, n, y)
+    return several_targets(a, n, i) if n.n_targets else 0.0
+
+
+@inlined
 def term(c, gap):
     return 0.0 if c == 0 else c * gap
 
 
 @jit
-def own_loss(a, n, i, y, z_y, m, more):
-    """sum C_j*(L - z[id_j]), L = m*inner + more."""
-    if y >= 0:
-        return term(own_target(a, n, y), more + (m - z_y) * n.inner)
+def several_losses(a, n, i, m, more):
     loss = 0.0
     for j in several(n, i):
         k = a.ids[j]
         if is_class(n, k):
             loss += term(own_target(a, n, k) * a.shares[j], more + (m - a.found[j]) * n.inner)
     return loss
+
+
+@inlined
+def own_loss(a, n, i, y, z_y, m, more):
+    """sum C_j*(L - z[id_j]), L = m*inner + more."""
+    if y >= 0:
+        return term(own_target(a, n, y), more + (m - z_y) * n.inner)
+    return several_losses(a, n, i, m, more) if n.n_targets else 0.0
 
 
 @jit
@@ -121,14 +137,19 @@ def put_one(a, n, i, k, z_k, c, others, final):
 
 
 @jit
+def put_several(a, n, i, final):
+    total = several_targets(a, n, i)
+    for j in several(n, i):
+        k = a.ids[j]
+        if is_class(n, k):
+            c = own_target(a, n, k) * a.shares[j]
+            put_one(a, n, i, k, a.found[j], c, total - c, final)
+
+
+@inlined
 def put_labels(a, n, i, y, final):
     """The gradient at the row's labels, last."""
     if y >= 0:
         put_one(a, n, i, y, final.z_y, own_target(a, n, y), 0.0, final)
     elif n.n_targets and y != INERT:
-        total = own_targets(a, n, i, y)
-        for j in several(n, i):
-            k = a.ids[j]
-            if is_class(n, k):
-                c = own_target(a, n, k) * a.shares[j]
-                put_one(a, n, i, k, a.found[j], c, total - c, final)
+        put_several(a, n, i, final)

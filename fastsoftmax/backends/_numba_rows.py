@@ -42,7 +42,7 @@ from ._numba_types import (
 # ---- results --------------------------------------------------------------------------------------------------
 
 
-@jit
+@inlined
 def finish(a, n, i, y, f, z_y, rest):
     """Write the row's loss and lse, return what its gradient needs."""
     t = f.t * unit_of(n)
@@ -64,7 +64,7 @@ def plain(v):
     return np.nan if np.isnan(v) else v
 
 
-@jit
+@inlined
 def to_write(a, n, i, y, final):
     """What row i is to be written from."""
     if n.kind == LOG_SOFTMAX:
