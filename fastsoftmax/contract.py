@@ -146,9 +146,10 @@ class Job(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What is asked of rows beside their loss. look(job) -> an object with
+    """What is asked of rows beside their loss. look(job) -> an object with one of
 
         each(cuts, n_threads)   rows cuts[t] to cuts[t + 1] are a slice; -> the first row whose label is out of range, or -1
+        __call__(row0, row1)    the same for one slice, on the caller's thread: a function that works without the GIL
 
     Classes have an order: the larger logit first, NaN before all, among equals the smaller id. With m a row's maximum, e =
     exp(z - z_m) and `rest` the sum of e over all classes but one maximum, a row of stats is

@@ -1,6 +1,7 @@
 """[3] What is asked of rows beside their loss (contract.Look): statistics, the first classes, samples."""
 
 import math
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +57,8 @@ def fill(problem, logits, looked, labels=None, words=None, top_p=1.0):
     step = max(1, min(LOGITS_PER_SLICE // max(1, n_classes), -(-n_rows // shares)))
     job = Look(problem.dtype, logits, labels, looked.stats, looked.ids, looked.values, problem.scale, problem.cap,
                problem.ignore_index, words, looked.drawn, top_p)
-    return backend.look(job).each([*range(0, n_rows, step), n_rows], n_threads)
+    run, cuts = backend.look(job), [*range(0, n_rows, step), n_rows]
+    return run.each(cuts, n_threads) if hasattr(run, "each") else threads.each(run, [*pairwise(cuts)], n_threads)
 
 
 def _readable(a, row, lead):

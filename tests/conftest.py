@@ -74,12 +74,14 @@ def pytest_sessionfinish(session):
 # does it while the other backends are tested; the tests that need Numba come last.
 
 COMPILE = """
-from operations import DTYPES, OPERATIONS, inputs_of
+from operations import DTYPES, OPERATIONS, inputs_of, make
 import fastsoftmax as fs
 fs.set_backend("numba")
 for dtype in DTYPES:
     for name, operation in OPERATIONS.items():
         operation(*inputs_of(name, (2, 3), dtype))
+    logits = make("logits", (2, 3), dtype)
+    fs.topk(logits, 1), fs.entropy_with_logits(logits)
 """
 WHOLE_SUITE = 500  # tests
 compiling = None

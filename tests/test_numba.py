@@ -56,6 +56,32 @@ def test_a_nan_of_any_bits_stays_one_in_bfloat16(keyword):
     assert is_nan[0].all() and not is_nan[1].any()
 
 
+TAILS = """
+import sys, numba, numpy as np
+from fastsoftmax.backends import _numba_memory as memory, _numba_vec as vec
+from guarded import guarded
+
+@numba.njit
+def tail(x, out, n):
+    x, out = memory.of(x), memory.of(out)
+    a, b = vec.full(out, 2.0), vec.full(out, 1.0 + n)
+    v = vec.keep_some(vec.fma(memory.load_some(x, 0, n, 0.0), a, b), n)
+    memory.store_pair(out, 0, v, a)
+    memory.store_pair(out, 32, b, v)
+
+for dtype in ("f8", "f4", "u2", "i2"):
+    for n in (1, 3, 5, 7):
+        tail(guarded(np.zeros(n, dtype), True), np.zeros(64, "f4" if dtype != "f8" else "f8"), n)
+print("inside")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="this system has no mprotect")
+def test_a_masked_load_keeps_its_mask():
+    """LLVM 22 takes it out of a masked operation without one, where the operation's other operands are needed again."""
+    assert child.run(TAILS) == "inside\n"
+
+
 # the smallest of the kernels: what is tested is where it is kept. Whatever compiles has Numba register all it knows.
 SCRIPT = """
 import sys

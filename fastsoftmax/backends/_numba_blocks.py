@@ -48,7 +48,7 @@ def _limits(x):
     return (lambda x: LIMITS64) if x.dtype == types.float64 else (lambda x: LIMITS32)
 
 
-def _series(c):
+def series(c):
     @inlined
     def series(x, f):
         """c[0] + f*(c[1] + f*(c[2] + ...))."""
@@ -60,7 +60,7 @@ def _series(c):
     return series
 
 
-series32, series64 = _series(SERIES32), _series(SERIES64)
+series32, series64 = series(SERIES32), series(SERIES64)
 
 
 def series_of(x, f):
@@ -83,11 +83,22 @@ def split_of(x, log2e, c, lowest, up):
 @inlined
 def parts(x, v, by):
     """(power, p, f): the power of two is power*(1 + p*f). The split is exact however far the exponent is from 0."""
-    log2e, shift, low = by
-    v = vec.larger(low, v)
+    return parts_of_cut(x, vec.larger(by[2], v), by)
+
+
+@inlined
+def parts_of_cut(x, v, by):
+    """The same for v that was cut off at `low`."""
+    log2e, shift, _ = by
     k = vec.fma(v, log2e, shift)
     f = vec.fma(v, log2e, shift - k)
     return vec.power(k), series_of(x, f), f
+
+
+@inlined
+def exp2_cut(x, v, by):
+    power, p, f = parts_of_cut(x, v, by)
+    return vec.fma(p * f, power, power)
 
 
 @inlined

@@ -13,7 +13,7 @@ from numba.np.arrayobj import populate_array
 from ..contract import ALL, BLOCK, KEPT_BYTES, STREAMED_BYTES
 from . import _numba_rows as rows
 from ._numba_cache import jit, pasted
-from ._numba_states import LABELS, SOFTMAX, Arrays, Numbers
+from ._numba_types import LABELS, PROBS, SOFTMAX, Arrays, Numbers
 from ._numba_vec import I64
 
 
@@ -29,7 +29,7 @@ class PerRow(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What of states.Numbers does not depend on where arrays lie."""
+    """What of Numbers does not depend on where arrays lie."""
 
     kind: int
     ignore_index: int
@@ -114,17 +114,18 @@ def _step_of(x):
 
 @jit
 def numbers_of(o, r, n_classes, steps, place, writes, staged, row_bytes, n_rows):
-    """states.Numbers as backends.numba makes them, with the plan's choices."""
+    """Numbers as backends.numba makes them, with the plan's choices."""
     x_step, q_step, out_step = steps
     large = writes and n_rows * row_bytes >= STREAMED_BYTES
     streams = large and not staged and place != 1
     keeps = (place == 1 and not staged and not streams and BLOCK < n_classes and row_bytes <= KEPT_BYTES and o.cap == 0
              and (o.kind == SOFTMAX or (o.kind == LABELS and o.smoothing == 0)))
     inner = 1.0 if o.cap != 0 else o.scale
-    return Numbers(np.int64(o.kind), np.int64(n_classes), np.int64(0), np.int64(x_step), np.int64(0), np.int64(q_step),
-                   np.int64(0), np.int64(out_step), np.int64(o.ignore_index), keeps, streams, np.int64(place), writes,
-                   len(r.class_weight) > 0, len(r.sample_weight) > 0, len(r.dlosses) > 0, o.scale, inner, o.cap,
-                   o.smoothing, o.z_loss, o.grad_scale)
+    zero = np.int64(0)
+    return Numbers(np.int64(o.kind), np.int64(PROBS), np.int64(n_classes), zero, zero, np.int64(x_step), zero,
+                   np.int64(q_step), zero, np.int64(out_step), np.int64(o.ignore_index), keeps, streams, np.int64(place),
+                   writes, o.kind == LABELS, False, False, len(r.class_weight) > 0, len(r.sample_weight) > 0,
+                   len(r.dlosses) > 0, o.scale, inner, o.cap, o.smoothing, o.z_loss, o.grad_scale, 1.0)
 
 
 class Bound(NamedTuple):
@@ -144,10 +145,11 @@ class Bound(NamedTuple):
 
 @jit
 def arrays_of(real, x, q, out, r):
-    """states.Arrays, with room for a block in the dtype of computation."""
+    """Arrays, with room for a block in the dtype of computation."""
     z, nothing = np.empty(min(BLOCK, x.shape[-1]), real), np.empty(0, np.float64)
-    return Arrays(readable(x), readable(q), flat(out), z, r.class_weight, r.labels, r.sample_weight, r.dlosses, r.losses,
-                  r.lse, nothing, nothing)
+    return Arrays(readable(x), readable(q), flat(out), z, r.class_weight, r.labels, absent(np.int64),
+                  absent(np.float64), nothing, absent(np.float64), r.sample_weight, r.dlosses, r.losses, r.lse, nothing,
+                  nothing)
 
 
 @jit

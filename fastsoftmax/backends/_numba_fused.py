@@ -13,8 +13,9 @@ from . import _numba_memory as memory
 from . import _numba_rows as rows
 from ._numba_cache import jit, kernel, pasted
 from ._numba_door import absent, readable
+from ._numba_labels import BAD, INERT, label_of
 from ._numba_math import as_real, put, real_of
-from ._numba_states import BAD, INERT, Arrays, Numbers, label_of
+from ._numba_types import Arrays, Numbers
 
 
 def arity(function):
@@ -52,9 +53,9 @@ def numbers_of(n, row_bytes):
     """Those for a row of z, in place and without a scale: f has had it."""
     keeps = n.writes and n.n_classes > BLOCK and row_bytes <= KEPT_BYTES and n.smoothing == 0
     zero = np.int64(0)
-    return Numbers(n.kind, n.n_classes, zero, zero, zero, zero, zero, zero, n.ignore_index, keeps, False, np.int64(1),
-                   n.writes, n.weighs_classes, n.weighs_rows, n.has_dlosses, 1.0, 1.0, 0.0, n.smoothing, n.z_loss,
-                   n.grad_scale * n.scale)
+    return Numbers(n.kind, n.second, n.n_classes, zero, zero, zero, zero, zero, zero, zero, n.ignore_index, keeps, False,
+                   np.int64(1), n.writes, n.has_labels, False, False, n.weighs_classes, n.weighs_rows, n.has_dlosses, 1.0,
+                   1.0, 0.0, n.smoothing, n.z_loss, n.grad_scale * n.scale, 1.0)
 
 
 @jit
@@ -93,8 +94,8 @@ def fused_rows(f, df):
     def fused(a, n, row0, row1, params):
         z, scale = np.empty(n.n_classes, a.z.dtype), as_real(a.z, n.scale)
         aside = np.empty(n.n_classes if n.writes and a.out.itemsize < z.itemsize else 0, z.dtype)
-        b = Arrays(readable(z), absent(z.dtype), z, a.z, a.class_weight, a.labels, a.sample_weight, a.dlosses, a.losses,
-                   a.lse, a.states, a.finals)
+        b = Arrays(readable(z), absent(z.dtype), z, a.z, a.class_weight, a.labels, a.ids, a.shares, a.found, a.shifts,
+                   a.sample_weight, a.dlosses, a.losses, a.lse, a.states, a.finals)
         m = numbers_of(n, n.n_classes * z.itemsize)
         for i in range(row0, row1):
             y = label_of(a, n, i)

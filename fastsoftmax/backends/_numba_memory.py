@@ -14,7 +14,9 @@ from numba.np.arrayobj import populate_array
 from ._numba_vec import (
     BYTES,
     F32,
+    F64,
     FEATURES,
+    HAS_TABLES,
     I64,
     OF,
     call_intrinsic,
@@ -156,6 +158,16 @@ def _narrowed(builder, carrier, v):
     return builder.trunc(builder.or_(half, sign), _stored(carrier))
 
 
+def _held(builder, v):
+    """v in a register, whatever is done to it. LLVM 22 folds a masked load into an operation under the same mask, and may
+    take it out of there as a load without one, which reads beyond the end of an array."""
+    if not HAS_TABLES:  # no masks
+        return v
+    held = integers(32, F32.count if v.type in (SINGLE, vector_of(F64)) else F32.count // 2)
+    one = builder.asm(ir.FunctionType(held, [held]), "", "=v,0", [builder.bitcast(v, held)], False)
+    return builder.bitcast(one, v.type)
+
+
 def _address(builder, memory, k, kind):
     return builder.bitcast(builder.gep(memory, [k]), kind.as_pointer())
 
@@ -184,24 +196,25 @@ def load_pair(typingctx, array, k):
     return types.UniTuple(lanes, 2)(array, types.int64), codegen
 
 
-def _put_pair(array, v, streams):
-    def put(context, builder, value, at):
-        align = context.get_abi_sizeof(value.type) if streams else array.dtype.bitwidth // 8
-        done = builder.store(value, at, align=align)
-        if streams:
-            done.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+def _put(context, builder, value, at, carrier, streams):
+    align = context.get_abi_sizeof(value.type) if streams else carrier.bitwidth // 8
+    done = builder.store(value, at, align=align)
+    if streams:
+        done.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
 
+
+def _put_pair(array, v, streams):
     def codegen(context, builder, signature, args):
         memory, k, *pair = args
         if array.dtype == types.uint16:
             low, high = (_rounded(builder, v) for v in pair)
             both = builder.or_(builder.lshr(low, _number(16)), builder.and_(high, _number(0xFFFF0000)))
-            put(context, builder, both, _address(builder, memory, k, WORDS))
+            _put(context, builder, both, _address(builder, memory, k, WORDS), array.dtype, streams)
         else:
             stored = _stored(array.dtype)
             for at, value in zip((k, builder.add(k, I64(v.count))), pair, strict=True):
                 value = _narrowed(builder, array.dtype, value)
-                put(context, builder, value, _address(builder, memory, at, stored))
+                _put(context, builder, value, _address(builder, memory, at, stored), array.dtype, streams)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, v, v), codegen
@@ -220,6 +233,56 @@ def stream_pair(typingctx, array, k, v, w):
 
 
 @intrinsic
+def mixed_place(typingctx, array, j, lane):
+    """Which number after array[k] lane `lane` of vector j of load_pair(array, k) holds."""
+
+    def codegen(context, builder, signature, args):
+        _, j, lane = args
+        if array.dtype == types.uint16:
+            return builder.add(builder.shl(lane, I64(1)), j)
+        return builder.add(builder.mul(j, I64(OF[array.dtype].count)), lane)
+
+    return types.int64(array, types.int64, types.int64), codegen
+
+
+# One vector, its lanes in the order of memory.
+
+
+@intrinsic
+def load_whole(typingctx, array, k):
+    """array[k:k + width] as a vector."""
+    lanes = OF[array.dtype]
+
+    def codegen(context, builder, signature, args):
+        stored = _stored(array.dtype)
+        found = builder.load(_address(builder, *args, stored), align=array.dtype.bitwidth // 8)
+        return _widened(builder, array.dtype, found)
+
+    return lanes(array, types.int64), codegen
+
+
+def _put_whole(array, v, streams):
+    def codegen(context, builder, signature, args):
+        value, stored = _narrowed(builder, array.dtype, args[2]), _stored(array.dtype)
+        _put(context, builder, value, _address(builder, *args[:2], stored), array.dtype, streams)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, v), codegen
+
+
+@intrinsic
+def store_whole(typingctx, array, k, v):
+    """array[k:k + width] = v, rounded to nearest even."""
+    return _put_whole(array, v, False)
+
+
+@intrinsic
+def stream_whole(typingctx, array, k, v):
+    """The same past the caches; array[k] must be aligned as a vector is."""
+    return _put_whole(array, v, True)
+
+
+@intrinsic
 def load_some(typingctx, array, k, n, fill):
     """array[k:k + n] and lanes of `fill` after it; n may be beyond the vector."""
     lanes = OF[array.dtype]
@@ -230,7 +293,7 @@ def load_some(typingctx, array, k, n, fill):
         found = call_intrinsic(builder, name, stored, [_address(builder, *args[:2], stored), align, mask,
                                                    ir.Constant(stored, None)])
         beyond = splat(builder, context.cast(builder, args[3], fill, lanes.real), lanes.count)
-        return builder.select(mask, _widened(builder, array.dtype, found), beyond)
+        return builder.select(mask, _widened(builder, array.dtype, _held(builder, found)), beyond)
 
     return lanes(array, types.int64, types.int64, fill), codegen
 
@@ -260,12 +323,12 @@ def head(typingctx, array, k):
     return types.int64(array, types.int64), codegen
 
 
-def _prefetched(offset):
-    """Code that asks for the two vectors which lie `offset` bytes behind array[k], in L2; they need not exist."""
+def _prefetched(offset, vectors=2):
+    """Code that asks for the vectors which lie `offset` bytes behind array[k], in L2; they need not exist."""
 
     def typed(typingctx, array, k):
         def codegen(context, builder, signature, args):
-            for line in range(0, 2 * OF[array.dtype].count * array.dtype.bitwidth // 8, BYTES):
+            for line in range(0, vectors * OF[array.dtype].count * array.dtype.bitwidth // 8, BYTES):
                 at = builder.gep(_address(builder, *args, ir.IntType(8)), [I64(offset + line)])
                 how = [ir.IntType(32)(i) for i in (0, 2, 1)]
                 call_intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [at, *how])
@@ -277,7 +340,9 @@ def _prefetched(offset):
 
 
 prefetch_pair = intrinsic(_prefetched(0))
-prefetch_ahead = intrinsic(_prefetched(8192))  # as far as Cython's kernels do, AHEAD_BYTES in lanes.h
+AHEAD_BYTES = 8192  # as in the Cython backend's lanes.h
+prefetch_ahead = intrinsic(_prefetched(AHEAD_BYTES))
+prefetch_one_ahead = intrinsic(_prefetched(AHEAD_BYTES, 1))
 
 
 @intrinsic

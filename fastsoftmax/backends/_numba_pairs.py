@@ -11,7 +11,7 @@ from ..contract import ALL, BLOCK, FINALS, FINISH, STATES, WRITE
 from ._numba_cache import inlined, jit, kernel, pasted, sum_jit
 from ._numba_math import as_real, exp_of, put, real_of
 
-SOFTMAX_GRAD, LOG_SOFTMAX_GRAD, ENTROPY, KL_DIVERGENCE = range(4)
+SOFTMAX_GRAD, LOG_SOFTMAX_GRAD, ENTROPY, KL_DIVERGENCE, JS_DIVERGENCE = range(5)
 GROUP = 64
 
 
@@ -40,18 +40,32 @@ def entropy_of(p):
     return s
 
 
+@inlined
+def relative_to(v, w):
+    """v*log(v/w), nothing where v is 0 unless w is NaN."""
+    ratio = v / w
+    if v == 0:
+        return w if np.isnan(w) else 0.0
+    if 1e-300 < ratio < 1e300:
+        return v * math.log(ratio)
+    return v * (math.log(v) - math.log(w))  # the quotient may leave the range of numbers
+
+
 @jit
 def kl_of(p, q):
     s = 0.0
     for k in range(len(p)):
+        s += relative_to(np.float64(real_of(p[k])), np.float64(real_of(q[k])))
+    return s
+
+
+@jit
+def js_of(p, q):
+    s = 0.0
+    for k in range(len(p)):
         v, w = np.float64(real_of(p[k])), np.float64(real_of(q[k]))
-        ratio = v / w
-        if v == 0:
-            s += w if np.isnan(w) else 0.0
-        elif 1e-300 < ratio < 1e300:
-            s += v * math.log(ratio)
-        else:  # the quotient may leave the range of numbers
-            s += v * (math.log(v) - math.log(w))
+        middle = (v + w) / 2
+        s += (relative_to(v, middle) + relative_to(w, middle)) / 2
     return s
 
 
@@ -64,10 +78,11 @@ def block_entropy(p):
 
 
 @jit
-def block_kl(p, q):
+def block_kl(p, q, kind):
     s = 0.0
     for k in range(0, len(p), GROUP):
-        s += kl_of(p[k:k + GROUP], q[k:k + GROUP])
+        one, other = p[k:k + GROUP], q[k:k + GROUP]
+        s += kl_of(one, other) if kind == KL_DIVERGENCE else js_of(one, other)
     return s
 
 
@@ -84,8 +99,8 @@ def block_total(a, n, i, b):
     if n.kind == ENTROPY:
         return block_entropy(p)
     q = block(a.q, n.q0, n.q_step, n.n_classes, i, b)
-    if n.kind == KL_DIVERGENCE:
-        return block_kl(p, q)
+    if n.kind == KL_DIVERGENCE or n.kind == JS_DIVERGENCE:
+        return block_kl(p, q, n.kind)
     return dot(p, q) if n.kind == SOFTMAX_GRAD else total(q)
 
 
@@ -126,7 +141,7 @@ def write_block(a, n, i, s, b):
 
 @jit
 def deliver(a, n, i, s):
-    if n.kind == ENTROPY or n.kind == KL_DIVERGENCE:
+    if n.kind != SOFTMAX_GRAD and n.kind != LOG_SOFTMAX_GRAD:
         a.losses[i] = s
 
 

@@ -1,4 +1,4 @@
-"""[1] The softmax family, one kernel: lse, softmax, log_softmax, cross-entropy with labels or dense targets.
+"""[1] The softmax family, one kernel: lse, softmax, log_softmax, cross-entropy with one label, several or dense targets.
 
 A row is read block by block (_numba_states.py) and written while the next one is read, or holds its exps in place.
 """
@@ -13,65 +13,49 @@ from . import _numba_blocks as blocks
 from . import _numba_memory as memory
 from . import _numba_vec as vec
 from ._numba_cache import inlined, jit, kernel
-from ._numba_math import as_real, put
-from ._numba_states import (
+from ._numba_labels import (
     BAD,
     INERT,
+    find_logits,
+    label_of,
+    logit_at,
+    own_loss,
+    own_targets,
+    put_labels,
+    upstream,
+)
+from ._numba_states import block_of, block_state, fold, kept_rest, lse_of, nothing, rest_of
+from ._numba_targets import unit_of, write_general
+from ._numba_types import (
+    CENTERED,
     LABELS,
     LOG2_E,
     LOG_SOFTMAX,
     SOFTMAX,
     TARGETS,
-    Arrays,
     Before,
     Final,
-    block_of,
-    block_state,
-    exp_above,
-    finish,
-    fold,
-    kept_rest,
-    label_of,
-    label_share,
-    logit_at,
-    nothing,
-    rest_of,
     span,
-    target,
-    unit_of,
+    without_owners,
 )
 
-# ---- writing --------------------------------------------------------------------------------------------------
+# ---- results --------------------------------------------------------------------------------------------------
 
 
-@jit
-def put_general(a, n, row, b):
-    """The gradient with targets of every kind and the cap's slope. It passes through a.z, so that one loop, and one
-    rounding, serves whether or not out is an input: where it might be, LLVM would take another loop."""
-    first, count = span(n, b)
-    z = block_of(a, n, row.row, b)
-    m, log2_scale, q_row = as_real(z, row.final.m), as_real(z, n.inner * LOG2_E), n.q0 + row.row * n.q_step
-    targets = n.kind == TARGETS or n.smoothing != 0
-    unit = upstream(a, n, row.row) * unit_of(n)
-    for k in range(len(z)):
-        dz = np.float64(exp_above(z[k], m, log2_scale)) * row.factor
-        if targets:
-            dz -= unit * target(a, n, q_row, first + k)
-        if n.cap != 0:
-            dz *= 1 - (np.float64(z[k]) / n.cap) ** 2
-        a.z[k] = dz
-    out = memory.as_array(a.out, n.out0 + row.row * n.out_step + first, count)
-    for k in range(len(z)):
-        put(out, k, a.z[k])
-
-
-@jit
-def upstream(a, n, i):
-    """g*scale: what multiplies dz."""
-    g = n.grad_scale * n.scale
-    if n.has_dlosses:
-        g *= a.dlosses[i]
-    return g * a.sample_weight[i] if n.weighs_rows else g
+@inlined
+def finish(a, n, i, y, f, z_y, rest):
+    """Write the row's loss and lse, return what its gradient needs."""
+    t = f.t * unit_of(n)
+    more = math.log1p(rest)
+    lse = lse_of(f, more, n.inner)
+    if n.kind == LABELS or n.kind == TARGETS:
+        loss = t * more + f.d * unit_of(n) + own_loss(a, n, i, y, z_y, f.m, more)
+        if n.z_loss != 0:
+            loss += n.z_loss * lse * lse
+        a.losses[i] = loss * a.sample_weight[i] if n.weighs_rows else loss
+    if n.kind != SOFTMAX and n.kind != LOG_SOFTMAX:
+        a.lse[i] = lse
+    return Final(f.m, rest, z_y, t)
 
 
 @inlined
@@ -80,7 +64,7 @@ def plain(v):
     return np.nan if np.isnan(v) else v
 
 
-@jit
+@inlined
 def to_write(a, n, i, y, final):
     """What row i is to be written from."""
     if n.kind == LOG_SOFTMAX:
@@ -88,7 +72,7 @@ def to_write(a, n, i, y, final):
     if n.kind == SOFTMAX:
         return Before(i, y, final, 1 / (1 + final.rest), 0.0)
     g = upstream(a, n, i)
-    total = label_share(a, n, y) + final.t
+    total = own_targets(a, n, i, y) + final.t
     if n.z_loss != 0:
         total += 2 * n.z_loss * a.lse[i]
     less = g * n.smoothing / n.n_classes if n.kind == LABELS else 0.0
@@ -118,7 +102,8 @@ def write_block(a, n, row, b):
     if is_plain(n):
         write_plain(a, n, row, first, count)
     else:
-        put_general(a, n, row, b)
+        z = memory.of(block_of(a, n, row.row, b))
+        write_general(a, n, row, b, z, upstream(a, n, row.row) * unit_of(n))
 
 
 @jit
@@ -146,29 +131,12 @@ def _write_late(a, n, late, start, stop):
     return nothing if len(late) == 0 else some
 
 
-@jit
-def put_label(a, n, i, y, final):
-    """The gradient at the label, last: -rest/(1 + rest) keeps its digits as p -> 1."""
-    if n.kind != LABELS or y < 0:
-        return
-    c, total = label_share(a, n, y), 1 + final.rest
-    p = math.exp((final.z_y - final.m) * n.inner) / total
-    minus = -final.rest / total if final.z_y == final.m else p - 1
-    weight = np.float64(a.class_weight[y]) if n.weighs_classes else 1.0
-    t = n.smoothing / n.n_classes * weight
-    z_part = 2 * n.z_loss * a.lse[i] if n.z_loss != 0 else 0.0
-    dz = c * minus + (final.t + z_part) * p - t
-    if n.cap != 0:
-        dz *= 1 - (final.z_y / n.cap) ** 2
-    put(a.out, n.out0 + i * n.out_step + y, as_real(a.out, dz * upstream(a, n, i)))
-
-
 # ---- the kernel -----------------------------------------------------------------------------------------------
 
 
 @jit
 def inert_row(a, n, i):
-    if n.kind == LABELS or n.kind == TARGETS:
+    if n.kind == LABELS or n.kind == TARGETS or n.kind == CENTERED:
         a.losses[i] = 0.0
         a.lse[i] = 0.0
 
@@ -192,12 +160,13 @@ def write_row(a, n, before):
     if before.row >= 0:
         for b in range(-(-n.n_classes // BLOCK)):
             write_block(a, n, before, b)
-        put_label(a, n, before.row, before.y, before.final)
+        put_labels(a, n, before.row, before.y, before.final)
 
 
 @jit
 def whole_row(a, n, i, y, before):
     """Read row i while the row before is written; what row i is to be written from."""
+    find_logits(a, n, i)
     f, n_blocks = nothing(), -(-n.n_classes // BLOCK)
     for b in range(n_blocks):
         if before.row >= 0 and is_plain(n):
@@ -208,8 +177,8 @@ def whole_row(a, n, i, y, before):
             m, s, t, d = block_state(a, n, i, b, ())
         f = fold(f, b, m, s, t, d, n.inner)
     if before.row >= 0:
-        put_label(a, n, before.row, before.y, before.final)
-    z_y = logit_at(a, n, i, y) if n.kind == LABELS else 0.0
+        put_labels(a, n, before.row, before.y, before.final)
+    z_y = logit_at(a, n, i, y) if y >= 0 else 0.0
     final = finish(a, n, i, y, f, z_y, rest_of(a, n, i, f))
     if not n.writes:
         return nobody()
@@ -223,9 +192,10 @@ def whole_row(a, n, i, y, before):
 @jit
 def kept_row(a, n, i, y, row1):
     """In place, one exp a logit: exps stand where the logits were, then are multiplied."""
+    find_logits(a, n, i)
     f, n_blocks = nothing(), -(-n.n_classes // BLOCK)
     kept = np.empty((n_blocks, 2))
-    z_y = logit_at(a, n, i, y) if n.kind == LABELS else 0.0
+    z_y = logit_at(a, n, i, y) if y >= 0 else 0.0
     for b in range(n_blocks):
         first, count = span(n, b)
         start = n.out0 + i * n.out_step + first
@@ -247,7 +217,7 @@ def kept_row(a, n, i, y, row1):
         first, count = span(n, b)
         by = math.ldexp(factor, -int(up)) * np.exp2(vec.fused(kept[b, 0] - final.m, log2e, kept[b, 1]))
         blocks.multiply(a.out, n.out0 + i * n.out_step + first, count, by)
-    put_label(a, n, i, y, final)
+    put_labels(a, n, i, y, final)
 
 
 @jit
@@ -256,12 +226,13 @@ def finish_row(a, n, i, y):
     if y == INERT:
         inert_row(a, n, i)
         return
+    find_logits(a, n, i)
     f = nothing()
     n_blocks = -(-n.n_classes // BLOCK)
     for b in range(n_blocks):
         at = 4 * (i * n_blocks + b)
         f = fold(f, b, a.states[at], a.states[at + 1], a.states[at + 2], a.states[at + 3], n.inner)
-    z_y = logit_at(a, n, i, y) if n.kind == LABELS else 0.0
+    z_y = logit_at(a, n, i, y) if y >= 0 else 0.0
     final = finish(a, n, i, y, f, z_y, rest_of(a, n, i, f))
     at = i * FINALS
     a.finals[at], a.finals[at + 1], a.finals[at + 2], a.finals[at + 3] = final.m, final.rest, final.z_y, final.t
@@ -280,7 +251,7 @@ def one_phase(a, n, i, y, block0, block1, phase):
         at = i * FINALS
         final = Final(a.finals[at], a.finals[at + 1], a.finals[at + 2], a.finals[at + 3])
         if phase > WRITE:
-            put_label(a, n, i, y, final)
+            put_labels(a, n, i, y, final)
         elif y == INERT:
             clear_row(a, n, i, block0, block1)
         else:
@@ -292,9 +263,7 @@ def one_phase(a, n, i, y, block0, block1, phase):
 @kernel
 def softmax_rows(a, n, row0, row1, block0, block1, phase):
     """Rows row0 to row1, or one phase of their blocks; the first row with a bad label, or -1."""
-    a = Arrays(memory.of(a.x), memory.of(a.q), memory.of(a.out), memory.of(a.z), memory.of(a.class_weight),
-               memory.of(a.labels), memory.of(a.sample_weight), memory.of(a.dlosses), memory.of(a.losses),
-               memory.of(a.lse), memory.of(a.states), memory.of(a.finals))
+    a = without_owners(a)
     before = nobody()
     for i in range(row0, row1):
         y = label_of(a, n, i)

@@ -72,7 +72,8 @@ def mangled(kind):
 
 # ---- arithmetic -----------------------------------------------------------------------------------------------
 
-for _operator, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+for _operator, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"),
+                         (operator.truediv, "fdiv")):
 
     @infer_global(_operator)
     class _(ConcreteTemplate):
@@ -101,6 +102,37 @@ def larger(typingctx, a, b):
 
     def codegen(context, builder, signature, args):
         return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return a(a, b), codegen
+
+
+@intrinsic
+def smaller(typingctx, a, b):
+    """The smaller of each lane; b where either is NaN."""
+
+    def codegen(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered("<", *args), *args)
+
+    return a(a, b), codegen
+
+
+@intrinsic
+def plain(typingctx, v):
+    """v, or a NaN as memory._rounded wants it, whatever the bits of the caller's."""
+
+    def codegen(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered("ord", *args, *args), *args, constant(args[0].type, float("nan")))
+
+    return v(v), codegen
+
+
+@intrinsic
+def product(typingctx, a, b):
+    """a*b, and 0 where a is, whatever b."""
+
+    def codegen(context, builder, signature, args):
+        zero = ir.Constant(args[0].type, None)
+        return builder.select(builder.fcmp_ordered("==", args[0], zero), zero, builder.fmul(*args))
 
     return a(a, b), codegen
 
@@ -205,6 +237,50 @@ def keep_some(typingctx, v, n):
         return builder.select(mask_of(builder, args[1], v.count), args[0], ir.Constant(args[0].type, None))
 
     return v(v, types.int64), codegen
+
+
+# ---- comparisons ------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def keep_above(typingctx, e, v, bound):
+    """e in the lanes where v is above bound or NaN, and 0 in the others."""
+
+    def codegen(context, builder, signature, args):
+        return builder.select(builder.fcmp_unordered(">", *args[1:]), args[0], ir.Constant(args[0].type, None))
+
+    return e(e, v, bound), codegen
+
+
+@intrinsic
+def bits_above(typingctx, v, bound):
+    """The lanes where v is above bound or NaN, as the bits of a number."""
+
+    def codegen(context, builder, signature, args):
+        bits = builder.bitcast(builder.fcmp_unordered(">", *args), ir.IntType(v.count))
+        return builder.zext(bits, I64)
+
+    return types.int64(v, bound), codegen
+
+
+@intrinsic
+def count_bits(typingctx, bits):
+    """How many bits are 1."""
+
+    def codegen(context, builder, signature, args):
+        return builder.ctpop(args[0])
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def first_bit(typingctx, bits):
+    """Which is the lowest bit that is 1; there must be one."""
+
+    def codegen(context, builder, signature, args):
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), codegen
 
 
 # ---- scalars ----------------------------------------------------------------------------------------------------

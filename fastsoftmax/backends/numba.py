@@ -7,14 +7,14 @@ try:
 except ImportError as error:
     raise ImportError('the Numba backend needs Numba: pip install "fastsoftmax[numba]"') from error
 
-from ..contract import ALL, BLOCK, FINALS, FINISH, LOGITS_PER_PYTHON_THREAD, NO_IGNORE, Targets
+from ..contract import BLOCK, FINALS, LOGITS_PER_PYTHON_THREAD, NO_IGNORE, Job, Targets, n_blocks
+from . import _numba_centered as centered
+from . import _numba_look as looks
 from . import _numba_pairs as pairs
 from . import _numba_rows as rows
-from . import _numba_states as states
+from . import _numba_types as kinds
 from ._blas import products as products
-from ._look import look as look
 from ._numba_cache import kernel
-from .numpy import bind as numpy_rows
 
 SPLITS_CLASSES = True
 FORGETS_CLASSES = False
@@ -22,16 +22,19 @@ TILES = False
 LOGITS_PER_THREAD = LOGITS_PER_PYTHON_THREAD
 
 KERNELS = {
-    "lse_rows": (rows.softmax_rows, states.LSE),
-    "softmax_rows": (rows.softmax_rows, states.SOFTMAX),
-    "log_softmax_rows": (rows.softmax_rows, states.LOG_SOFTMAX),
-    "cross_entropy_rows": (rows.softmax_rows, states.LABELS),
-    "soft_cross_entropy_rows": (rows.softmax_rows, states.TARGETS),
+    "lse_rows": (rows.softmax_rows, kinds.LSE),
+    "softmax_rows": (rows.softmax_rows, kinds.SOFTMAX),
+    "log_softmax_rows": (rows.softmax_rows, kinds.LOG_SOFTMAX),
+    "cross_entropy_rows": (rows.softmax_rows, kinds.LABELS),
+    "soft_cross_entropy_rows": (rows.softmax_rows, kinds.TARGETS),
     "softmax_grad_rows": (pairs.pair_rows, pairs.SOFTMAX_GRAD),
     "log_softmax_grad_rows": (pairs.pair_rows, pairs.LOG_SOFTMAX_GRAD),
     "entropy_rows": (pairs.pair_rows, pairs.ENTROPY),
     "kl_divergence_rows": (pairs.pair_rows, pairs.KL_DIVERGENCE),
+    "js_divergence_rows": (pairs.pair_rows, pairs.JS_DIVERGENCE),
+    "centered_rows": (centered.centered_rows, kinds.CENTERED),
 }
+SECOND = {"probs": kinds.PROBS, "logs": kinds.LOGS, "second": kinds.SECOND, "logits": kinds.LOGITS}
 
 
 def describe():
@@ -73,9 +76,16 @@ def _place(job):
 
 def _keeps(job, kind):
     """Whether this job's rows can hold their exps in place."""
-    plain = kind == states.SOFTMAX or (kind == states.LABELS and job.smoothing == 0)
+    plain = kind == kinds.SOFTMAX or (kind == kinds.LABELS and job.smoothing == 0)
     return bool(job.keep_exps and _place(job) == 1 and plain and job.cap == 0 and job.dtype.carrier == job.dtype.real
                 and KERNELS[job.kernel][0] is rows.softmax_rows)
+
+
+def _several(targets):
+    """A job's Targets, each array flat, or nothing."""
+    if targets is None:
+        return _in(None, np.int64), _in(None, np.float64), np.empty(0)
+    return _in(targets.ids.reshape(-1), np.int64), _in(targets.shares.reshape(-1), np.float64), targets.found.reshape(-1)
 
 
 def arguments_of(job, kind):
@@ -87,27 +97,28 @@ def arguments_of(job, kind):
     lse = np.empty(0) if job.lse is None else job.lse
     block_states = np.empty(0) if job.states is None else job.states.reshape(-1)
     finals = np.empty(0) if job.finals is None else job.finals.reshape(-1)
-    arrays = (_in(job.class_weight, real), _in(job.labels, np.int64), _in(job.sample_weight, np.float64),
-              _in(job.dlosses, np.float64), losses, lse, block_states, finals)
+    several = job.labels if isinstance(job.labels, Targets) else None
+    labels = None if several else job.labels
+    arrays = (_in(job.class_weight, real), _in(labels, np.int64), *_several(several), _in(job.shifts, np.float64),
+              _in(job.sample_weight, np.float64), _in(job.dlosses, np.float64), losses, lse, block_states, finals)
     inner = 1.0 if job.cap else job.scale
-    numbers = states.Numbers(
-        kind, job.first.shape[1], x0, x_step, q0, q_step, out0, out_step, job.ignore_index, _keeps(job, kind),
-        bool(job.stream), _place(job), job.out is not None, job.class_weight is not None, job.sample_weight is not None,
-        job.dlosses is not None, float(job.scale), float(inner), float(job.cap), float(job.smoothing),
-        float(job.z_loss), float(job.grad_scale))
+    numbers = kinds.Numbers(
+        kind, SECOND[job.kind], job.first.shape[1], several.ids.shape[1] if several else 0, x0, x_step, q0, q_step, out0,
+        out_step, job.ignore_index, _keeps(job, kind), bool(job.stream), _place(job), job.out is not None,
+        labels is not None, job.shifts is not None, bool(job.minus_entropy), job.class_weight is not None,
+        job.sample_weight is not None, job.dlosses is not None, float(job.scale), float(inner), float(job.cap),
+        float(job.smoothing), float(job.z_loss), float(job.grad_scale), float(job.q_scale))
     return (x, q, out), arrays, numbers
 
 
 def bind(job):
     """run(row0, row1, block0, block1, phase) -> the first row with a bad label, or -1."""
-    if job.kernel not in KERNELS or isinstance(job.labels, Targets) or job.kind != "probs" or job.minus_entropy:
-        return _by_numpy(job)
     function, kind = KERNELS[job.kernel]
     flats, arrays, numbers = arguments_of(job, kind)
 
     def run(row0, row1, block0, block1, phase):
         scratch = np.empty(BLOCK, job.dtype.real)  # a thread's own
-        return function(states.Arrays(*flats, scratch, *arrays), numbers, row0, row1, block0, block1, phase)
+        return function(kinds.Arrays(*flats, scratch, *arrays), numbers, row0, row1, block0, block1, phase)
 
     return run
 
@@ -119,10 +130,23 @@ def write_exps(job, tops):
     return bind(job._replace(finals=finals))
 
 
-def _by_numpy(job):
-    """Whole rows, where the phases would end with them."""
-    run = numpy_rows(job)
-    return lambda row0, row1, block0, block1, phase: run(row0, row1, 0, 0, ALL) if phase in (ALL, FINISH) else -1
+def look(job):
+    """run(row0, row1) -> the first row with a bad label, or -1; see contract.Look."""
+    as_job = Job("lse_rows", job.dtype, job.logits, labels=job.labels, scale=job.scale, cap=job.cap,
+                 ignore_index=job.ignore_index)
+    flats, arrays, numbers = arguments_of(as_job, kinds.LSE)
+    stats, ids, values, drawn = (
+        np.empty(0, kind) if a is None else a.reshape(-1)
+        for a, kind in ((job.stats, np.float64), (job.ids, np.int64), (job.values, np.float64), (job.drawn, np.int64)))
+    words, k = _in(job.words, np.uint64), 0 if job.ids is None else job.ids.shape[1]
+
+    def run(row0, row1):
+        scratch = np.empty(BLOCK, job.dtype.real), np.empty(2 * n_blocks(job.logits.shape[1]))  # a thread's own
+        wanted = looks.Wanted(stats, ids, values, words, drawn, scratch[1], k, job.stats is not None,
+                              job.words is not None, float(job.top_p))
+        return looks.look_rows(kinds.Arrays(*flats, scratch[0], *arrays), numbers, wanted, row0, row1)
+
+    return run
 
 
 @kernel

@@ -10,7 +10,7 @@ from numba.extending import overload
 
 from .. import api, check
 from ..backends import _numba_fused as kernels
-from ..backends import _numba_states as states
+from ..backends import _numba_types as states
 from ..backends._numba_cache import OPTIONS
 from ..backends._numba_door import runner
 from ..backends._numba_math import exp_of

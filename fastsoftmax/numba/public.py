@@ -14,7 +14,7 @@ from numba.core.imputils import impl_ret_new_ref
 from numba.extending import intrinsic
 
 from .. import api
-from ..backends import _numba_states as states
+from ..backends import _numba_types as states
 from ..backends._numba_cache import jit
 from ..backends._numba_door import WHOLE_ROWS, Bound, Options, PerRow, absent, bind, run_lent
 from ..backends.numba import scan

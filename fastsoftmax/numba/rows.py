@@ -5,7 +5,7 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
-from ..backends import _numba_states as states
+from ..backends import _numba_types as states
 from ..backends._numba_cache import jit, kernel
 from ..backends._numba_door import WHOLE_ROWS, Options, PerRow, absent, bind, readable, run_plain
 from ..contract import NO_IGNORE
