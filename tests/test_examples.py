@@ -153,7 +153,7 @@ def test_vocabulary_shards(capsys):
 def test_the_page_of_scores_runs():
     page = (EXAMPLES.parent / "docs" / "scores.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 5
     names = {}
     for block in blocks:
         exec(block, names)
