@@ -76,6 +76,8 @@ def score(logits: ArrayLike, labels: Labels, *, top_k: SupportsIndex = 0, ignore
 
 def score_targets(out: object, lead: tuple[int, ...], k: int, axis: int, **inputs: object) -> tuple[Any, ...] | None:
     """The caller's arrays for Scores."""
+    if out is None:  # 3 us of 40 otherwise
+        return None
     of_k = {"top_ids": np.int64, "top_log_probs": np.float64}
     results: dict[str, Any] = {name: (lead, np.float64) for name in Scores._fields}
     results |= {name: (lead, np.int64) for name in ("ranks", "argmax")}

@@ -155,6 +155,8 @@ def test_rounds_are_interleaved_and_refreshed():
     seen = []
     timed = {name: rounds.Timed(lambda name=name: seen.append(name) or time.sleep(0.002), lambda: seen.append("fresh"))
              for name in "AB"}
+    for one in timed.values():
+        one.settle = 0.0
     *_, taken = rounds.interleaved(timed, 3)
     seen = "".join(seen).replace("fresh", ".")
     assert sorted([seen[:4], seen[4:8]]) == [".A.A", ".B.B"]  # the first not timed
@@ -175,6 +177,19 @@ def test_rounds_differ_in_their_order_but_not_from_run_to_run():
 
     first = order()
     assert first == order() and len(set(first)) > 3 and all(sorted(r) == list("ABCD") for r in first)
+
+
+def test_short_calls_settle_before_a_timing():
+    seen = []
+    short = rounds.Timed(lambda: seen.append(1) or time.sleep(0.002), lambda: seen.append("fresh"))
+    short.warm, short.settle = True, 0.01
+    assert short.seconds() < 0.01 and seen[0] == "fresh" and 2 < len(seen) < 8  # some unseen, then the one
+    long = rounds.Timed(lambda: seen.append(1) or time.sleep(0.002), lambda: seen.append("fresh"))
+    long.warm, long.settle = True, 0.001
+    for expected in (["fresh", 1, 1], ["fresh", 1]):  # what is longer itself is found out once
+        seen.clear()
+        long.seconds()
+        assert seen == expected
 
 
 def test_short_calls_are_repeated_within_a_timing():

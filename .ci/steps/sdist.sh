@@ -4,8 +4,8 @@ source "$steps/build.sh"
 step "sdist: install with PyTorch, JAX and other libraries; the doors, the comparisons, and what an import loads"
 fresh_venv
 sdist=$(echo "$work"/dist/*.tar.gz)
-pip install -q "$sdist[test,torch,jax,sklearn]" torch==2.13.0 transformers accelerate pandas polars pyarrow
-FASTSOFTMAX_REQUIRE=torch,PyTorch,jax,sklearn,scipy,transformers,accelerate,pandas,polars,pyarrow,array_api_strict \
+pip install -q "$sdist[test,torch,jax,sklearn]" torch==2.13.0 transformers accelerate pandas polars pyarrow flatbuffers
+FASTSOFTMAX_REQUIRE=torch,PyTorch,jax,sklearn,scipy,transformers,accelerate,pandas,polars,pyarrow,flatbuffers,array_api_strict \
   few_tests -rs tests/test_against_*.py tests/test_{examples,foreign,import,optim}.py tests/adapters/test_{jax,torch}*.py
 # with a framework, of files that are run without one elsewhere
 (cd "$outside" && FASTSOFTMAX_REQUIRE=torch,PyTorch,jax pytest -rs \

@@ -5,8 +5,6 @@ entry    {"name", "label", "ours"} and figures: of timings "seconds", "ms", "min
          measured
 """
 
-import time
-
 import numpy as np
 
 from .. import backends, reference, threads
@@ -140,7 +138,7 @@ def _timed(found, inputs, rivals, more, rounds, tell):
             found["absent"][rival.label] = reason
     timed = more | calls
     for one in timed.values():
-        one.refresh = _Settle(one)
+        one.pause, one.settle = PAUSE, SETTLED
     for taken in interleaved(timed, rounds, tell):
         found["rounds"] += 1
         for e in found["entries"]:
@@ -148,23 +146,6 @@ def _timed(found, inputs, rivals, more, rounds, tell):
         labels = {r.name: r.label for r in rivals}
         found["noisy"] = noisy({labels.get(name, name): summary(seconds) for name, seconds in taken.items()})
         yield taken
-
-
-class _Settle:
-    """What goes before a timing: the pause, then calls that no clock sees; none before a call that is longer itself."""
-
-    def __init__(self, timed):
-        self.timed, self.refresh, self.long = timed, timed.refresh, False
-
-    def __call__(self):
-        self.refresh()
-        time.sleep(PAUSE)
-        start = time.perf_counter()
-        with self.timed.context():
-            while not self.long and time.perf_counter() - start < SETTLED:
-                once = time.perf_counter()
-                self.timed.run()
-                self.long = time.perf_counter() - once > SETTLED
 
 
 def _try(calls, rival, inputs):

@@ -2,7 +2,7 @@
 
 A round holds every contender once, so that a slow moment of the machine falls on all alike. Each round has an order of its
 own, the same in every run: threads of some libraries go on spinning for a while, to the cost of whoever is next. A short
-call, all of which that would fall on, is made for SETTLE_SECONDS before it is timed, as in a program that makes no other.
+call, all of which that would fall on, is made for a while before it is timed, as in a program that makes no other.
 """
 
 import contextlib
@@ -21,12 +21,14 @@ class Timed:
 
     `repeats`: whether run() may be called again without a refresh() between. Short calls are, so that they find the
     caches as they leave them. `warm`: whether run() was called before; if not, its first call is not timed, which pays
-    for page faults and threads.
+    for page faults and threads. `pause`: seconds of sleep before a timing, `settle`: of calls after that, which no clock
+    sees; none where one call is longer itself.
     """
 
     def __init__(self, run, refresh=lambda: None, context=contextlib.nullcontext, repeats=True):
         self.run, self.refresh, self.context, self.repeats = run, refresh, context, repeats
-        self.warm, self._number = False, None
+        self.pause, self.settle = 0.0, SETTLE_SECONDS if repeats else 0.0
+        self.warm, self._number, self._is_long = False, None, False
 
     def seconds(self):
         """One timing, of one call."""
@@ -38,20 +40,26 @@ class Timed:
             self._number = max(1, min(1000, int(LEAST_SECONDS / once))) if self.repeats else 1
             if self._number == 1:
                 return once
-        return self._take(self._number, SETTLE_SECONDS if self._number > 1 else 0) / self._number
+        return self._take(self._number) / self._number
 
-    def _take(self, number, settle=0):
+    def _take(self, number):
         self.refresh()
+        time.sleep(self.pause)
         with self.context():
+            self._settle()
             kept, start = None, time.perf_counter()
-            while time.perf_counter() - start < settle:
-                kept = self.run()
-            start = time.perf_counter()
             for _ in range(number):
                 kept = self.run()
             seconds = time.perf_counter() - start
         del kept  # the clock has stopped: giving a result back to the system is not the call's work
         return seconds
+
+    def _settle(self):
+        start = time.perf_counter()
+        while not self._is_long and time.perf_counter() - start < self.settle:
+            once = time.perf_counter()
+            self.run()
+            self._is_long = time.perf_counter() - once > self.settle
 
 
 def interleaved(timed, rounds, tell=lambda text: None):
