@@ -12,6 +12,7 @@ A backend is a module with
     FORGETS_CLASSES  whether these need no more than the blocks at hand: Job.class0, Job.n_classes
     TILES            whether arrays whose rows lie side by side are
     short_cut(kernel, defaults, arguments, options, get_num_threads) -> the result, None or a bad row; may be absent
+    step(Step)  -> run(start, stop) for a part of its first axis; run.each(slices, n_threads) may be absent
 
 Conventions: all arrays of a job are carriers (dtypes.py) with the class axis contiguous and any row stride, or for
 backends with TILES (n_outer, n_classes, inner) with row i at [i // inner, :, i % inner]: the rows of an outer one lie
@@ -209,6 +210,29 @@ class Layer(NamedTuple):
     bias: np.ndarray | None  # IN (n_classes,) dtype.real
     pairs: bool = False  # whether factors may be rounded to bfloat16, products still being added up in dtype
 
+
+class Step(NamedTuple):
+    """A step of an optimizer for a part of a parameter, to the bit the same on every backend. In the gradient's dtype
+    g = gradient + decay*parameter, and then parameter -=
+
+        sgd       g*lr                                                      numbers  lr
+        momentum  v*lr,                   v = v*momentum + g                         lr, momentum
+        adagrad   g/(sqrt(s) + eps)*lr,   s = s + g*g                                lr, eps
+        adam      m/(sqrt(v)*c + eps)*lr, m = m*b1 + g*(1 - b1)                      lr, eps, b1, 1 - b1, b2, 1 - b2, c
+                                          v = v*b2 + g*g*(1 - b2)
+
+    each product, sum, quotient and root rounded by itself. All arrays have one shape.
+    """
+
+    rule: str
+    numbers: tuple[float, ...]
+    decay: float
+    parameter: np.ndarray  # IN, OUT, any dtype of the table
+    gradient: np.ndarray  # IN, float64 or float32
+    state: tuple[np.ndarray, ...]  # IN, OUT, of the gradient's dtype
+
+
+RULES = ("sgd", "momentum", "adagrad", "adam")
 
 TILE_ROWS = 6  # rows that a product computes together
 PANEL_BYTES = 256  # columns, likewise

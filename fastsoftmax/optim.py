@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import check, threads
+from . import backends, check, threads
+from .contract import Step
 from .typing import Number
 
 CHUNK = 1 << 14  # elements: those of a parameter, its gradient, its state and the workspace stay in the L2 cache together
@@ -58,25 +59,15 @@ class Optimizer:
     def step_part(self, name: str, parameter: NDArray[Any], gradient: NDArray[Any], part: slice = slice(None)) -> None:
         """Step parameter[part], whose gradient is given; `part` is a slice of the first axis."""
         known = self.state[name]
-        arrays = [np.atleast_1d(a)[part] for a in (parameter, *(known[key] for key in self.NAMES))]
-        width = max(1, gradient.size // max(1, len(gradient)))
-        rows = max(1, CHUNK // width)
+        x, *state = (np.atleast_1d(a)[part] for a in (parameter, *(known[key] for key in self.NAMES)))
+        decay = self.weight_decay.get(name, 0.0) if isinstance(self.weight_decay, dict) else self.weight_decay
+        rule, numbers = self._rule(int(known["n_steps"]))
+        rows = max(1, CHUNK // max(1, gradient.size // max(1, len(gradient))))
         slices = [(i, min(i + rows, len(gradient))) for i in range(0, len(gradient), rows)]
         n_threads = max(1, min(threads.get_num_threads(), gradient.size // WORTH_A_THREAD))
-        decay = self.weight_decay.get(name, 0.0) if isinstance(self.weight_decay, dict) else self.weight_decay
-
-        def task(start: int, stop: int) -> int:
-            x = arrays[0][start:stop]
-            real = x.astype(gradient.dtype, copy=False)
-            with np.errstate(all="ignore"):
-                g = gradient[start:stop] + decay * real if decay else gradient[start:stop]
-                real -= self._change(g, int(known["n_steps"]), *(a[start:stop] for a in arrays[1:]))
-                if real.dtype != x.dtype:
-                    x[...] = real
-            return -1
-
         if slices:
-            threads.each(task, slices, n_threads)
+            step = Step(rule, numbers, decay, x, gradient, tuple(state))
+            threads.each(backends.load(backends.current()).step(step), slices, n_threads)
 
     def update(self, name: str, parameter: NDArray[Any], gradient: ArrayLike) -> None:
         """One step of a whole parameter, in place."""
@@ -85,8 +76,8 @@ class Optimizer:
         check.same_shape(f"the gradient of {name!r}", g, parameter.shape)
         self.step_part(name, parameter, np.atleast_1d(g))
 
-    def _change(self, g: NDArray[Any], n_steps: int, *state: NDArray[Any]) -> NDArray[Any]:
-        """What is subtracted, for a part whose state is brought up to date; n_steps counts this one."""
+    def _rule(self, n_steps: int) -> tuple[str, tuple[float, ...]]:
+        """The rule of contract.Step and its numbers; n_steps counts this one."""
         raise NotImplementedError
 
 
@@ -99,14 +90,8 @@ class SGD(Optimizer):
         self.momentum = check.number(momentum, "momentum", 0.0)
         self.NAMES = ("momentum_buffer",) if self.momentum else ()
 
-    def _change(self, g: NDArray[Any], n_steps: int, *state: NDArray[Any]) -> NDArray[Any]:
-        velocity = g
-        if state:
-            velocity = state[0]
-            velocity *= g.dtype.type(self.momentum)
-            velocity += g
-        change: NDArray[Any] = velocity * g.dtype.type(self.lr)
-        return change
+    def _rule(self, n_steps: int) -> tuple[str, tuple[float, ...]]:
+        return ("momentum", (self.lr, self.momentum)) if self.momentum else ("sgd", (self.lr,))
 
 
 class Adagrad(Optimizer):
@@ -123,15 +108,8 @@ class Adagrad(Optimizer):
     def _initial(self, key: str) -> float:
         return self.initial_accumulator_value
 
-    def _change(self, g: NDArray[Any], n_steps: int, *state: NDArray[Any]) -> NDArray[Any]:
-        total, real = state[0], g.dtype.type
-        change: NDArray[Any] = np.square(g)
-        total += change
-        np.sqrt(total, out=change)
-        change += real(self.eps)
-        np.divide(g, change, out=change)
-        change *= real(self.lr)
-        return change
+    def _rule(self, n_steps: int) -> tuple[str, tuple[float, ...]]:
+        return "adagrad", (self.lr, self.eps)
 
 
 class Adam(Optimizer):
@@ -149,21 +127,10 @@ class Adam(Optimizer):
         self.betas = check.number(first, "betas[0]", 0.0, LARGEST_BETA), check.number(second, "betas[1]", 0.0, LARGEST_BETA)
         self.eps = check.number(eps, "eps", 0.0)
 
-    def _change(self, g: NDArray[Any], n_steps: int, *state: NDArray[Any]) -> NDArray[Any]:
-        (mean, square), real = state, g.dtype.type
+    def _rule(self, n_steps: int) -> tuple[str, tuple[float, ...]]:
         b1, b2 = self.betas
-        work: NDArray[Any] = np.square(g)
-        mean *= real(b1)
-        mean += g * real(1 - b1)
-        square *= real(b2)
-        work *= real(1 - b2)
-        square += work
-        np.sqrt(square, out=work)
-        work *= real(1 / math.sqrt(1 - b2**n_steps))
-        work += real(self.eps)
-        np.divide(mean, work, out=work)
-        work *= real(self.lr / (1 - b1**n_steps))
-        return work
+        correction = 1 / math.sqrt(1 - b2**n_steps)
+        return "adam", (self.lr / (1 - b1**n_steps), self.eps, b1, 1 - b1, b2, 1 - b2, correction)
 
 
 def _real(parameter: NDArray[Any]) -> np.dtype[Any]:

@@ -107,6 +107,7 @@ include "tiles.pxi"
 include "pool.pxi"
 include "product.pxi"
 include "look.pxi"
+include "steps.pxi"
 
 
 cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1,

@@ -68,6 +68,16 @@ typedef struct {
 #define FEW 32                         /* candidates that are kept in order */
 #define RUN 64                         /* vectors */
 
+/* a step of an optimizer: contract.Step */
+enum { STEP_SGD, STEP_MOMENTUM, STEP_ADAGRAD, STEP_ADAM };
+typedef struct {
+    void *x;                           /* the parameter */
+    const void *g;                     /* its gradient, and the optimizer's state, in what is computed with */
+    void *state[2];
+    int rule;
+    double numbers[7], decay;
+} fs_step;
+
 typedef struct {
     Py_ssize_t itemsize, weight_itemsize;
     double (*get)(const void *, Py_ssize_t);
@@ -108,6 +118,7 @@ typedef struct {
     int (*centered_sums)(const fs_block *, const fs_map *, const fs_late *, fs_seen *);
     void (*write_centered)(const fs_block *, const fs_map *, double);
     void (*write_kept)(const fs_block *, const fs_map *, double);
+    void (*step)(const fs_step *, Py_ssize_t, Py_ssize_t);
 } fs_lanes;
 
 /* sums of each kind side by side, where a loop has several: AVX2 has 16 registers (Zen 1, topk of 512 x 100,000: 28 ms,

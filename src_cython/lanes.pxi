@@ -34,6 +34,13 @@ cdef extern from "lanes.h":
         double m, s, d
         Py_ssize_t above
         uint32_t runs
+    ctypedef struct StepJob "fs_step":
+        void *x
+        const void *g
+        void *state[2]
+        int rule
+        double numbers[7]
+        double decay
     ctypedef struct Lanes "fs_lanes":
         Py_ssize_t itemsize, weight_itemsize
         double (*get)(const void *, Py_ssize_t) noexcept nogil
@@ -74,6 +81,7 @@ cdef extern from "lanes.h":
         int (*centered_sums)(const Block *, const Map *, const Late *, Seen *) noexcept nogil
         void (*write_centered)(const Block *, const Map *, double) noexcept nogil
         void (*write_kept)(const Block *, const Map *, double) noexcept nogil
+        void (*step)(const StepJob *, Py_ssize_t, Py_ssize_t) noexcept nogil
     void fence() noexcept nogil
     enum: BLOCK "BLOCK_SIZE"
     enum: TOP_GROUPS, FEW, OF_PROBS, OF_LOGS, OF_SECOND, OF_LOGITS

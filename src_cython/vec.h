@@ -141,6 +141,21 @@ INLINE vf fma_f(vf a, vf b, vf c) { return a * b + c; }
 INLINE vd fma_d(vd a, vd b, vd c) { return a * b + c; }
 #endif
 
+/* correctly rounded */
+#if VEC_BYTES == 64
+INLINE vf sqrt_f(vf a) { return (vf)_mm512_sqrt_ps((__m512)a); }
+INLINE vd sqrt_d(vd a) { return (vd)_mm512_sqrt_pd((__m512d)a); }
+#elif VEC_BYTES == 32
+INLINE vf sqrt_f(vf a) { return (vf)_mm256_sqrt_ps((__m256)a); }
+INLINE vd sqrt_d(vd a) { return (vd)_mm256_sqrt_pd((__m256d)a); }
+#elif defined(__SSE2__)
+INLINE vf sqrt_f(vf a) { return (vf)_mm_sqrt_ps((__m128)a); }
+INLINE vd sqrt_d(vd a) { return (vd)_mm_sqrt_pd((__m128d)a); }
+#else
+INLINE vf sqrt_f(vf a) { for (int i = 0; i < W_F; i++) a[i] = sqrtf(a[i]); return a; }
+INLINE vd sqrt_d(vd a) { for (int i = 0; i < W_D; i++) a[i] = sqrt(a[i]); return a; }
+#endif
+
 /* the sum over the lanes of four vectors, in double and in an order of its own, always the same */
 typedef float vf_half __attribute__((vector_size(VEC_BYTES / 2)));
 #if VEC_BYTES == 64 /* the halves added first, as below */

@@ -8,7 +8,8 @@ import pytest
 from test_linear import inputs
 
 import fastsoftmax as fs
-from fastsoftmax import optim
+from fastsoftmax import backends, optim
+from fastsoftmax.contract import Step
 
 MAKERS = (lambda: optim.SGD(0.5), lambda: optim.SGD(0.5, momentum=0.9, weight_decay=0.01), lambda: optim.Adagrad(0.1),
           lambda: optim.Adagrad(0.1, initial_accumulator_value=1e-6, eps=0), lambda: optim.Adam(0.01, weight_decay=0.1))
@@ -66,6 +67,46 @@ def test_against_torch(make):
         theirs.step()
         ours.update("x", x, gradient)
     np.testing.assert_allclose(x, parameter.detach().numpy(), rtol=1e-12)
+
+
+ODD = [np.nan, -np.inf, np.inf, 0.0, -0.0, 1e-42, 3e38]
+
+
+def steps(make, dtype, turned=False, name="numpy"):
+    """A parameter and the optimizer's state after three steps of two parts each, large enough for two threads."""
+    real = np.float64 if dtype == np.float64 else np.float32
+    rng = np.random.default_rng(0)
+    x, optimizer = rng.standard_normal((701, 1003)).astype(dtype), make()
+    with np.errstate(over="ignore"):  # of float16
+        x[3, :7], x[-1, -7:] = ODD, ODD
+    if turned:
+        x = np.asfortranarray(x)
+    with fs.use_backend(name), fs.use_num_threads(2):
+        for _ in range(3):
+            g = rng.standard_normal(x.shape).astype(real)
+            g[4, :7], g[-1, -8:-1] = ODD, ODD
+            optimizer.start("x", x)
+            for part in (slice(0, 1), slice(1, None)):
+                optimizer.step_part("x", x, g[part], part)
+    return x, *(optimizer.state["x"][key] for key in optimizer.NAMES)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("make", MAKERS)
+def test_the_same_bits_by_every_backend(backend, make, dtype):
+    for turned in (False, True):
+        checks.check_same_bits(steps(make, dtype, turned, backend), steps(make, dtype))
+
+
+def test_contiguous_parameters_are_stepped_by_compiled_kernels(every_backend):
+    if "cython" not in every_backend:
+        pytest.skip("the Cython backend does not work here")
+    x, g = np.zeros((3, 4), np.float32), np.zeros((3, 4), np.float32)
+    for contiguous in (True, False):
+        step = Step("sgd", (0.1,), 0.0, x if contiguous else x.T, g if contiguous else g.T, ())
+        found = backends.load("cython").step(step)
+        assert (type(found).__name__ == "Step") == contiguous
+        assert found(0, 3) == -1
 
 
 def test_a_step_without_dfeatures_is_the_same_step(backend):

@@ -91,11 +91,11 @@ class _CacheOfMore(_Cache):
         return sig, codegen.magic_tuple(), *parts
 
 
-def kernel(function, others=()):
+def kernel(function, others=(), fastmath=("contract",)):
     """jit, compiled at the first call with each dtype, kept across processes.
 
     others: functions of a user that it calls; it is kept where those are, and changes with them."""
-    dispatcher = njit(function, **OPTIONS, fastmath={"contract"})
+    dispatcher = njit(function, **OPTIONS, fastmath=set(fastmath))
     if any(isinstance(other._cache, caching.NullCache) for other in others):
         return dispatcher
     try:

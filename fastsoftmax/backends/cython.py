@@ -6,7 +6,8 @@ import os
 import numpy as np
 
 from ..contract import FINALS, PARTS, n_blocks
-from . import _blas
+from ..dtypes import find
+from . import _blas, _steps
 
 BUILDS = {4: ("x86-64-v4", "_kernels_v4"), 3: ("x86-64-v3", "_kernels_v3"), 1: ("baseline", "_kernels_baseline")}
 SPLITS_CLASSES = FORGETS_CLASSES = TILES = True
@@ -51,6 +52,11 @@ copy_pass, fma_pass = _kernels.copy_pass, _kernels.fma_pass
 def products(layer, n_threads):
     """The products of contract.Layer; a byte-swapped classifier is left to BLAS, which gets it some classes at a time."""
     return (_kernels if layer.classifier.dtype.isnative else _blas).products(layer, n_threads)
+
+
+def step(job):
+    """See contract.Step; what is not one run of memory is left to NumPy."""
+    return _kernels.step(job, find(job.parameter.dtype).code) if _steps.is_plain(job) else _steps.step(job)
 
 
 def write_exps(job, tops):

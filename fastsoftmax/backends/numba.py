@@ -12,7 +12,9 @@ from . import _numba_centered as centered
 from . import _numba_look as looks
 from . import _numba_pairs as pairs
 from . import _numba_rows as rows
+from . import _numba_steps as steps
 from . import _numba_types as kinds
+from . import _steps
 from ._blas import products as products
 from ._numba_cache import kernel
 
@@ -128,6 +130,12 @@ def write_exps(job, tops):
     finals = np.zeros((len(tops), FINALS))
     finals[:, 0] = job.cap * np.tanh(tops * job.scale / job.cap) if job.cap else tops  # here m has the cap on
     return bind(job._replace(finals=finals))
+
+
+def step(job):
+    """See contract.Step; what is not one run of memory, or a parameter of 16 bits, is left to NumPy."""
+    plain = _steps.is_plain(job) and job.parameter.dtype == job.gradient.dtype
+    return (steps if plain else _steps).step(job)
 
 
 def look(job):

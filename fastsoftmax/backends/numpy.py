@@ -6,6 +6,7 @@ from ..contract import LOGITS_PER_PYTHON_THREAD, Targets
 from ..dtypes import BF16, F16
 from ._blas import products as products
 from ._look import look as look
+from ._steps import step as step
 
 SPLITS_CLASSES = FORGETS_CLASSES = TILES = False
 LOGITS_PER_THREAD = LOGITS_PER_PYTHON_THREAD
