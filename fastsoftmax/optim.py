@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import backends, check, threads
-from .contract import Step
+from . import backends, check, contract, threads
 from .typing import Number
 
 CHUNK = 1 << 14  # elements: those of a parameter, its gradient, its state and the workspace stay in the L2 cache together
@@ -66,7 +65,7 @@ class Optimizer:
         slices = [(i, min(i + rows, len(gradient))) for i in range(0, len(gradient), rows)]
         n_threads = max(1, min(threads.get_num_threads(), gradient.size // WORTH_A_THREAD))
         if slices:
-            step = Step(rule, numbers, decay, x, gradient, tuple(state))
+            step = contract.Step(rule, numbers, decay, x, gradient, tuple(state))
             threads.each(backends.load(backends.current()).step(step), slices, n_threads)
 
     def update(self, name: str, parameter: NDArray[Any], gradient: ArrayLike) -> None:

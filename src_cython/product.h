@@ -115,8 +115,7 @@ INLINE vf pair_product(vu a, vu b, vf sum) {
 #include "product.inc"
 
 #if VEC_BYTES == 64
-#define BF16_DOT __attribute__((target("avx512bf16")))
-INLINE BF16_DOT vf dot_product(vu a, vu b, vf sum) {
+INLINE BF16_CPU vf dot_product(vu a, vu b, vf sum) {
     return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
 }
 #define T float
@@ -124,14 +123,12 @@ INLINE BF16_DOT vf dot_product(vu a, vu b, vf sum) {
 #define S dots
 #define E uint32_t
 #define PAIRS 1
-#define TARGET BF16_DOT
+#define TARGET BF16_CPU
 #define MULTIPLY_ADD dot_product
 #include "product.inc"
-INLINE int has_dots(void) { return __builtin_cpu_supports("avx512bf16"); }
 #else
 #define logits_ticket_dots logits_ticket_pairs
 #define dfeatures_ticket_dots dfeatures_ticket_pairs
 #define dclassifier_ticket_dots dclassifier_ticket_pairs
-INLINE int has_dots(void) { return 0; }
 #endif
 #endif

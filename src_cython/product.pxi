@@ -30,7 +30,7 @@ cdef extern from "product.h":
     void dclassifier_ticket_dots(void *, Py_ssize_t, void *) noexcept nogil
     void pair_rows(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, uint32_t *, Py_ssize_t) noexcept nogil
     void pair_columns(const float *, Py_ssize_t, uint32_t *) noexcept nogil
-    bint has_dots() noexcept nogil
+    bint is_bf16_cpu() noexcept nogil
     Py_ssize_t TILE_ROWS, TILE_VECTORS, CLASSES_DEEP, CLASSES_WIDE, PANELS_WIDE, W_D "W_D"
 
 import numpy as np
@@ -82,7 +82,7 @@ cdef class Products:
     def __init__(self, layer, int n_threads):
         self.layer, self.n_threads = layer, n_threads
         self.itemsize = layer.dtype.itemsize
-        self.way = 1 if self.itemsize == 8 else 0 if not layer.pairs else 3 if has_dots() else 2
+        self.way = 1 if self.itemsize == 8 else 0 if not layer.pairs else 3 if is_bf16_cpu() else 2
         self.job.classifier = matrix_of(layer.classifier, layer.dtype.real)
         self.job.n_features = layer.classifier.shape[1]
 

@@ -135,6 +135,23 @@ INLINE vd exp2_split_d(vd x, split_d by) {
     vd f, power = step_power_d(split_at_d(x, by, &f));
     return fma_d(step_poly_d(f) * f, power, power);
 }
+/* The same of ABREAST vectors, in their place, one step of all before the next: operations that wait for their operands take
+ * less of the CPU's room for these (Zen 4: maxima and sums of exps 7.5 -> 7.0 cycles a vector). `above`: none is below by.low. */
+#define ABREAST (VEC_BYTES == 64 ? 4 : 2)
+#define EXP2_ABREAST(R) \
+    INLINE void exp2_abreast_##R(v##R *x, split_##R by, int above) { \
+        v##R k[ABREAST], f[ABREAST]; \
+        for (int i = 0; i < ABREAST && !above; i++) x[i] = max_##R(by.low, x[i]); \
+        for (int i = 0; i < ABREAST; i++) k[i] = fma_##R(x[i], by.log2e, by.shift); \
+        for (int i = 0; i < ABREAST; i++) f[i] = by.shift - k[i]; \
+        for (int i = 0; i < ABREAST; i++) k[i] = step_power_##R(k[i]); \
+        for (int i = 0; i < ABREAST; i++) f[i] = fma_##R(x[i], by.log2e, f[i]); \
+        for (int i = 0; i < ABREAST; i++) x[i] = step_poly_##R(f[i]); \
+        for (int i = 0; i < ABREAST; i++) x[i] = x[i] * f[i]; \
+        for (int i = 0; i < ABREAST; i++) x[i] = fma_##R(x[i], k[i], k[i]); \
+    }
+EXP2_ABREAST(f)
+EXP2_ABREAST(d)
 
 /* 2^t for t up to 2^6 (2^9), where below the subnormals 0, NaN for NaN: raised by 1/LOWER, or not */
 INLINE vf exp2_raised_f(vf t) { return exp2_split_f(t, split_of_f(1, 0, LOWEST_f, RAISE_f)); }

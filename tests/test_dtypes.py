@@ -73,3 +73,43 @@ def test_a_nan_of_any_pattern_spoils_its_row_alone(backend, kind):
     assert np.isnan(fs.softmax(x).astype(np.float32)).all() and np.isnan(fs.logsumexp(x).astype(np.float32)).all()
     x[::2] = 0
     assert np.isfinite(fs.softmax(x).astype(np.float32)[::2]).all()
+
+
+@kinds
+@pytest.mark.parametrize("n_classes", [101, 4096, 4096 + 33, 9000])
+def test_long_rows_of_any_patterns(backend, kind, n_classes):
+    """Extremes are found by the bits: rows of one sign, of both, with what is masked, infinite or no number, anywhere."""
+    rng = np.random.default_rng(n_classes)
+    numbers = every_pattern(dtype_of(kind)).astype(np.float32)
+    finite = numbers[np.abs(numbers) < 60]
+    pools = [finite, finite[finite > 0], finite[finite < 0], np.concatenate([finite, [-np.inf] * 9000]),
+             np.array([0, -0.0, 1e-30, -1e-30, 1]), np.array([-np.inf, -1, -80])]
+    x = np.stack([rng.choice(pool, n_classes) for pool in pools for _ in range(3)]).astype(dtype_of(kind))
+    for i, odd in enumerate((np.nan, -np.nan, np.inf)):
+        x = np.concatenate([x, x[3 * i:3 * i + 3]])
+        x[-3:][np.arange(3), [0, n_classes - 1, n_classes // 2]] = odd
+    wide = x.astype(np.float64)
+    with np.errstate(all="ignore"):
+        top = wide.max(axis=1)
+        lse = top + np.log(np.sum(np.exp(wide - top[:, None]), axis=1))
+        lse[np.isinf(top) & ~np.isnan(wide).any(axis=1)] = top[np.isinf(top) & ~np.isnan(wide).any(axis=1)]
+        right = np.exp(wide - np.where(lse == np.inf, np.nan, lse)[:, None])
+    loss = fs.cross_entropy(x, np.zeros(len(x), int), reduction="none")
+    np.testing.assert_allclose(fs.logsumexp(x).astype(np.float64), lse, rtol=2.0**-8)
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(loss, np.where(lse == np.inf, np.nan, lse - wide[:, 0]), rtol=1e-6, atol=1e-6)
+    step = 2.0**-8 if kind == "bfloat16" else 2.0**-11
+    for out in (None, x):
+        np.testing.assert_allclose(fs.softmax(x, out=out).astype(np.float64), right, rtol=1.001 * step, atol=1e-7)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_subnormal_probabilities_of_bfloat16(backend, stream):
+    """Also where the CPU converts to bfloat16 by itself, which would make them 0."""
+    dtype = dtype_of("bfloat16")
+    x = np.full((900 if stream else 3, 9600), -89, dtype)
+    x[:, 77] = 0
+    p = fs.softmax(x)[:3].astype(np.float64)
+    assert (p[:, 77] == 1).all()
+    rest = np.delete(p, 77, axis=1)
+    assert (rest == rest[0, 0]).all() and abs(rest[0, 0] / np.exp(-89.0) - 1) < 2.0**-4 and rest[0, 0] < 2.0**-126
