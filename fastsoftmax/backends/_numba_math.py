@@ -67,7 +67,10 @@ C64 = _constants(np.float64, (
 LOW32, HIGH32, MAGIC32, LOWER32, ONE32 = _constants(np.float32, (-188.0, 64.0, 1.5 * 2**23, 2.0**-64, 1.0))
 LOW64, HIGH64, MAGIC64, LOWER64, ONE64 = _constants(np.float64, (-1500.0, 512.0, 1.5 * 2**52, 2.0**-512, 1.0))
 
-MINUS_TWO_LOG2_E32, TWO32 = _constants(np.float32, (-2 / np.log(2), 2.0))
+# tanh(u) = u*P(u^2)/Q(u^2): P, Q and where it is cut off as in src_cython/vec_math.h, from the constant on
+TANH_P32 = _constants(np.float32, (1.0, 0.13622008, 0.003796988, 2.6640311e-5, 2.7576787e-8, -1.02092e-11))
+TANH_Q32 = _constants(np.float32, (1.0, 0.46955323, 0.026981601, 0.00038154476, 1.195613e-6))
+TANH_ONE32 = np.float32(9.1)
 MINUS_TWO_LOG2_E64, TWO64 = _constants(np.float64, (-2 / np.log(2), 2.0))
 HALF_LOG2_E32, HALF_LOG2_E64 = np.float32(0.5 / np.log(2)), np.float64(0.5 / np.log(2))
 
@@ -89,13 +92,18 @@ def _exp2_f32(t):
 
 
 @inlined
+def _within(u, most):
+    u = most if u > most else u  # NaN stays NaN
+    return -most if u < -most else u
+
+
+@inlined
 def _tanh_f32(u):
-    t = abs(u) * MINUS_TWO_LOG2_E32
-    less, power = _parts_f32(t)
-    power = power * LOWER32
-    minus = less * power + (power - ONE32)  # exp(-2|u|) - 1, to the last digits
-    value = -minus / (minus + TWO32)
-    return -value if u < 0 else value
+    x = _within(u, TANH_ONE32)
+    s = x * x
+    p = TANH_P32[1] + s * (TANH_P32[2] + s * (TANH_P32[3] + s * (TANH_P32[4] + s * TANH_P32[5])))
+    q = TANH_Q32[1] + s * (TANH_Q32[2] + s * (TANH_Q32[3] + s * TANH_Q32[4]))
+    return _within(x * (TANH_P32[0] + s * p) / (TANH_Q32[0] + s * q), ONE32)
 
 
 @inlined
@@ -159,7 +167,7 @@ def _exp_f64(x):
 
 
 def tanh(u):
-    """tanh(u) as -expm1(-2|u|)/(expm1(-2|u|) + 2)."""
+    """tanh(u): of floats a quotient of polynomials, of doubles -expm1(-2|u|)/(expm1(-2|u|) + 2)."""
     raise NotImplementedError("compiled only")
 
 

@@ -34,6 +34,12 @@ def describe(machine):
             f"{machine['python']}, {versions}.")
 
 
+def stamp_line():
+    """The machine in one line."""
+    machine = stamp()
+    return ", ".join(f"{key} {machine[key]}" for key in ("cpu", "threads", "instruction_set", "numpy") if machine.get(key))
+
+
 def _cpu():
     try:
         with open("/proc/cpuinfo") as info:

@@ -13,8 +13,8 @@ import numpy as np
 import fastsoftmax as fs
 
 from .ceilings import Ceilings
+from .machine import stamp_line
 from .rounds import ROUNDS, Timed, distrust, interleaved, noisy, summary
-from .scores import stamp_line
 
 DIFFERS = 1  # exit status
 LONG_ROW, FEATURES = 1_000_000, 512

@@ -14,7 +14,7 @@ import fastsoftmax as fs
 
 from .. import backends
 from .ceilings import Ceilings
-from .machine import stamp
+from .machine import stamp_line
 from .rounds import ROUNDS, Timed, distrust, interleaved, noisy, summary
 
 MISSED = 1  # exit status
@@ -122,11 +122,6 @@ def markdown(found, judged, options, backend):
         lines.append(f"| {text} | {figure:.2f} | {wanted} | {'met' if met else '**missed**'} |")
     warning = distrust(options.rounds, {"": noisy(found)})
     return "\n".join(lines + (["", warning] if warning else [])) + "\n"
-
-
-def stamp_line():
-    machine = stamp()
-    return ", ".join(f"{key} {machine[key]}" for key in ("cpu", "threads", "instruction_set", "numpy") if machine.get(key))
 
 
 def _parse(argv):
