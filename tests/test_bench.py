@@ -179,7 +179,7 @@ def test_readme_is_rewritten_between_its_marks(tmp_path, capsys):
     assert readme.main([str(run), str(text)]) == 0
     first = text.read_text()
     assert first.startswith("before\n") and first.endswith("<!-- bench:end -->\nafter\n") and "old figures" not in first
-    assert "| loss |" in first and report.summary_markdown(_results(run), promises=False) in first
+    assert "| loss |" in first and report.summary_markdown(_results(run), whole=False) in first
     whole = (tmp_path / "docs" / "speed.md").read_text()
     assert report.summary_markdown(_results(run)) in whole
     assert "![Useful bandwidth against the ceiling](images/roofline.png)" in whole

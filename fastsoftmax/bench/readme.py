@@ -59,7 +59,7 @@ def _bench(folder, beside):
         shutil.copyfile(os.path.join(folder, name), os.path.join(images, name))
     whole = [report.summary_markdown(results), *(f"![{title}]({IMAGES}/{name})" for name, title in drawn)]
     replace(os.path.join(beside, DOCS, "speed.md"), "\n\n".join(["# Speed", *whole]) + "\n")
-    return "\n\n".join([report.summary_markdown(results, promises=False),
+    return "\n\n".join([report.summary_markdown(results, whole=False),
                         *(f"![{title}]({DOCS}/{IMAGES}/{name})" for name, title in drawn if name in SHOWN),
                         "From `fastsoftmax bench`; other contenders as multiples of our Cython time. "
                         f"More: [{DOCS}/speed.md]({DOCS}/speed.md)."])

@@ -8,6 +8,7 @@ from .plots import PICTURES, draw
 from .session import replace
 
 MB = 1e6
+IN_SHORT = ("one-hot", "indices", "scipy", "torch", "torch-compile", "jax")  # of the others, where there is no room for all
 LEGEND = (
     "GB/s counts the least traffic possible, whatever a contender really moves: 4 bytes a float32 logit read, and as "
     "many written where there is a table to write. Ceiling: compiled loops of our own that only move these bytes, "
@@ -45,32 +46,49 @@ def markdown(results, pictures=()):
     return "\n\n".join([*parts, LEGEND]) + "\n"
 
 
-def summary_markdown(results, *, promises=True):
-    """What the documentation shows: machine, one line an operation, the promised figures, and whether to trust them."""
+def summary_markdown(results, *, whole=True):
+    """What the documentation shows: machine, one line an operation, the promised figures, and whether to trust them.
+
+    whole=False is what a README has room for: not the promised figures, and of the others IN_SHORT.
+    """
     parts = [machine.describe(results["machine"])]
     if results.get("ceilings"):
         parts.append(f"Measured in the same run: {ceilings.describe(results['ceilings'])}.")
-    parts += [_summary_table(case) for case in results["cases"] if any(o["rounds"] for o in case["operations"])]
+    parts += [_summary_table(case, whole) for case in results["cases"] if any(o["rounds"] for o in case["operations"])]
     judged = targets.judge(results)
-    if judged and promises:
+    if judged and whole:
         rows = [[t["text"], t["wanted"], t["measured"], "yes" if t["met"] else "NO"] for t in judged]
         parts.append(table_markdown(["wanted", "at", "measured", "met"], rows))
     if (results.get("grid") or {}).get("cells"):
         parts.append(grid.describe(results["grid"]))
-    return "\n\n".join([*parts, distrust(results) or "Every timing's spread is small enough to trust its median."])
+    doubt = distrust(results) if whole else _distrust_in_short(results)
+    return "\n\n".join([*parts, doubt or "Every timing's spread is small enough to trust its median."])
 
 
 def distrust(results):
     """Why some of the timings should not be trusted, or None."""
-    done = {f"{case['name']}, {o['label']}": o for case in results.get("cases", []) for o in case["operations"]}
+    done = _done(results)
     least = min((o["rounds"] for o in done.values()), default=0)
     return rounds.distrust(least, {place: o["noisy"] for place, o in done.items()}) if done else None
 
 
-def _summary_table(case):
+def _done(results):
+    return {f"{case['name']}, {o['label']}": o for case in results.get("cases", []) for o in case["operations"]}
+
+
+def _distrust_in_short(results):
+    if distrust(results) is None:
+        return None
+    done = _done(results).values()
+    n_noisy, n_timings = sum(len(o["noisy"]) for o in done), sum(1 + len(o["entries"]) for o in done)
+    return (f"NOT TO BE TRUSTED altogether: of {n_timings} timings {n_noisy} have an interquartile range over "
+            f"{100 * rounds.TRUSTED_SPREAD:.0f}% of their median, or rounds were few. Run again on a quiet machine.")
+
+
+def _summary_table(case, whole):
     """One line an operation: ours in ms and per cent of the ceiling, the others as multiples of ours."""
     operations = [o for o in case["operations"] if o["rounds"]]
-    present = {e["label"] for o in operations for e in o["entries"]}
+    present = {e["label"] for o in operations for e in o["entries"] if whole or e["ours"] or e["name"] in IN_SHORT}
     ours = [label for label, c in case["contenders"].items() if label in present and c["ours"]][::-1]
     others = [label for label, c in case["contenders"].items() if label in present and not c["ours"]]
     header = [case["description"], *(f"{label.removeprefix('fastsoftmax, ')} {unit}" for label in ours
