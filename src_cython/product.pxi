@@ -31,7 +31,7 @@ cdef extern from "product.h":
     void pair_rows(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, uint32_t *, Py_ssize_t) noexcept nogil
     void pair_columns(const float *, Py_ssize_t, uint32_t *) noexcept nogil
     bint is_bf16_cpu() noexcept nogil
-    Py_ssize_t TILE_ROWS, TILE_VECTORS, CLASSES_DEEP, CLASSES_WIDE, PANELS_WIDE, W_D "W_D"
+    Py_ssize_t TILE_ROWS, TILE_VECTORS, CLASSES_DEEP, ROWS_DEEP, CLASSES_WIDE, PANELS_WIDE, W_D "W_D"
 
 import numpy as np
 
@@ -128,6 +128,13 @@ cdef class Products:
         return Filtered(self, *args)
 
     def dclassifier(self, dlogits, features, n_rows, dclassifier, dbias, first):
+        cdef Py_ssize_t i, deep = ROWS_DEEP
+        if dclassifier is not None and dclassifier.dtype != self.layer.dtype.real:
+            deep = n_rows  # what is rounded as it is stored is added up at once
+        for i in range(0, n_rows, deep):
+            self.add_dclassifier(dlogits[i:], features[i:], min(deep, n_rows - i), dclassifier, dbias, first and i == 0)
+
+    cdef int add_dclassifier(self, dlogits, features, Py_ssize_t n_rows, dclassifier, dbias, bint first) except -1:
         n_classes = len(dbias if dclassifier is None else dclassifier)
         cdef Product job = self.block(features, dlogits, n_rows, 0, n_classes, first)
         job.dbias = data(dbias)
@@ -135,8 +142,8 @@ cdef class Products:
             job.dclassifier = matrix_of(dclassifier, self.layer.dtype.real)
         pairs = self.paired(&job, True)
         job.step = self.share(&job, job.n_classes, CLASSES_WIDE, 16 * CLASSES_WIDE)
-        self.run(&job, DCLASSIFIER[self.way],
-                 wholes(job.n_classes, job.step), CLASSES_WIDE * job.n_rows)
+        return self.run(&job, DCLASSIFIER[self.way],
+                        wholes(job.n_classes, job.step), CLASSES_WIDE * job.n_rows)
 
     cdef cnp.ndarray paired(self, Product *job, bint rows):
         """The features as pairs of rows or of columns, where they are multiplied so, in the job's place for them."""
@@ -171,7 +178,7 @@ cdef class Products:
         column_tickets = max(self.n_threads, <Py_ssize_t>(self.operations(job) / (4 * OPERATIONS_PER_TICKET)))
         job.column_step = max(panel, wholes(wholes(job.n_features, panel), column_tickets) * panel)
         column_tickets = max(1, wholes(job.n_features, job.column_step))
-        row_tickets = max(1, min(job.n_rows // TILE_ROWS, self.n_threads // column_tickets))
+        row_tickets = max(wholes(job.n_rows, ROWS_DEEP), min(job.n_rows // TILE_ROWS, self.n_threads // column_tickets), 1)
         job.step = wholes(job.n_rows, row_tickets * TILE_ROWS) * TILE_ROWS
         return column_tickets * wholes(job.n_rows, job.step)
 

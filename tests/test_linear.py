@@ -227,6 +227,20 @@ def test_no_touch_beyond_the_arrays(dtype):
         checks.check_same_bits(got, want)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+def test_more_rows_than_are_computed_together(backend, dtype):
+    features, classifier, bias, labels = inputs(1700, 70, 300, dtype)
+    found = []
+    for n_threads in (1, 2):
+        with fs.use_num_threads(n_threads):
+            found.append(fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias, reduction="sum"))
+    checks.check_same_bits(found[0], found[1])
+    step = 1e-5 if dtype == np.float32 else 2.0**-8
+    for got, wanted in zip(found[0], right(features, classifier, bias, labels, reduction="sum"), strict=False):
+        got, wanted = np.asarray(got).astype(np.float64), np.asarray(wanted, np.float64)
+        assert np.abs(got - wanted).max() <= step * np.abs(wanted).max()
+
+
 def test_the_same_bits_for_any_threads_and_any_batch():
     features, classifier, bias, labels = inputs(100, 130, 3000)
     with fs.use_backend("cython"):
