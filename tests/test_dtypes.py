@@ -103,6 +103,19 @@ def test_long_rows_of_any_patterns(backend, kind, n_classes):
         np.testing.assert_allclose(fs.softmax(x, out=out).astype(np.float64), right, rtol=1.001 * step, atol=1e-7)
 
 
+@kinds
+@pytest.mark.parametrize("n_classes", [127, 4096, 4096 + 127])
+def test_a_maximum_is_seen_wherever_it_stands(backend, kind, n_classes):
+    """Where the label has nearly all of the mass its loss is relative to the maximum: any other would cost its digits."""
+    places = np.r_[0:n_classes:31, n_classes - 130 if n_classes > 130 else 0:n_classes]
+    x = np.full((len(places), n_classes), -20, dtype_of(kind))
+    x[np.arange(len(places)), places] = 0
+    loss, dlogits, _ = fs.cross_entropy_and_grad(x, places, reduction="none")
+    np.testing.assert_allclose(loss, np.full(len(places), (n_classes - 1) * np.exp(-20.0)), rtol=1e-4)
+    at_label = dlogits[np.arange(len(places)), places].astype(np.float64)
+    np.testing.assert_allclose(at_label, -loss, rtol=2.0**-8, atol=2.0**-24 if kind == "float16" else 0)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_subnormal_probabilities_of_bfloat16(backend, stream):
     """Also where the CPU converts to bfloat16 by itself, which would make them 0."""
