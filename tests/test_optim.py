@@ -182,6 +182,19 @@ def test_a_parameter_of_one_number():
     assert x == pytest.approx(3 - 0.1 * 0.5 - 0.1 * 0.95)
 
 
+def test_parts_that_cannot_be_stepped_are_refused(backend):
+    """By NumPy's own errors: the compiled kernels, which look at nothing but memory, never see them."""
+    x, fixed = np.zeros((4, 3), np.float32), np.zeros((4, 3), np.float32)
+    fixed.flags.writeable = False
+    for parameter, gradient in ((x, np.ones((4, 2), np.float32)), (x, np.ones((5, 3), np.float32)),
+                                (fixed, np.ones((4, 3), np.float32))):
+        sgd = optim.SGD(0.1)
+        sgd.start("x", parameter)
+        with pytest.raises(ValueError, match="broadcast|read-only"):
+            sgd.step_part("x", parameter, gradient)
+    assert not x.any() and not fixed.any()
+
+
 def test_bad_input():
     features, classifier, bias, labels = inputs(4, 5, 7)
     labels = [0, 1, 2, 3]

@@ -27,11 +27,14 @@ def step(job):
 
 
 def is_plain(job):
-    """Whether kernels over one run of memory can take it: contiguous, aligned, native, of dtypes that belong together."""
+    """Whether kernels over one run of memory can take it: arrays of one shape, contiguous, aligned, native, of dtypes that
+    belong together, and writable where they are written to. For all else NumPy has an answer, or an error."""
     row, real = find(job.parameter.dtype), job.gradient.dtype
     arrays = (job.parameter, job.gradient, *job.state)
     return (row is not None and row.real == real and all(s.dtype == real for s in job.state)
-            and all(a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative for a in arrays))
+            and all(a.shape == job.parameter.shape for a in arrays)
+            and all(a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative for a in arrays)
+            and all(a.flags.writeable for a in (job.parameter, *job.state)))
 
 
 def _sgd(g, lr):
