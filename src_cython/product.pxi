@@ -128,11 +128,15 @@ cdef class Products:
         return Filtered(self, *args)
 
     def dclassifier(self, dlogits, features, n_rows, dclassifier, dbias, first):
-        cdef Py_ssize_t i, deep = ROWS_DEEP
-        if dclassifier is not None and dclassifier.dtype != self.layer.dtype.real:
-            deep = n_rows  # what is rounded as it is stored is added up at once
-        for i in range(0, n_rows, deep):
-            self.add_dclassifier(dlogits[i:], features[i:], min(deep, n_rows - i), dclassifier, dbias, first and i == 0)
+        cdef Py_ssize_t i
+        if dclassifier is None or n_rows <= ROWS_DEEP or dclassifier.dtype != self.layer.dtype.real:
+            # what is rounded as it is stored is added up at once
+            self.add_dclassifier(dlogits, features, n_rows, dclassifier, dbias, first)
+            return
+        if dbias is not None:
+            self.add_dclassifier(dlogits, features, n_rows, None, dbias, first)
+        for i in range(0, n_rows, ROWS_DEEP):
+            self.add_dclassifier(dlogits[i:], features[i:], min(ROWS_DEEP, n_rows - i), dclassifier, None, first and i == 0)
 
     cdef int add_dclassifier(self, dlogits, features, Py_ssize_t n_rows, dclassifier, dbias, bint first) except -1:
         n_classes = len(dbias if dclassifier is None else dclassifier)
@@ -140,7 +144,7 @@ cdef class Products:
         job.dbias = data(dbias)
         if dclassifier is not None:
             job.dclassifier = matrix_of(dclassifier, self.layer.dtype.real)
-        pairs = self.paired(&job, True)
+        pairs = None if dclassifier is None else self.paired(&job, True)
         job.step = self.share(&job, job.n_classes, CLASSES_WIDE, 16 * CLASSES_WIDE)
         return self.run(&job, DCLASSIFIER[self.way],
                         wholes(job.n_classes, job.step), CLASSES_WIDE * job.n_rows)

@@ -160,6 +160,7 @@ INLINE packed load_packed(const void *x) {
     __asm__("" : "+v"(v)); /* loaded once: gcc 12 would load it for each use, and there is one such load a cycle */
     return v;
 }
+INLINE fs_extremes extremes_from(packed x) { return (fs_extremes){x, x, x}; }
 INLINE void see(fs_extremes *seen, packed x) {
     seen->most = PACKED(max_epi16, seen->most, x);
     seen->farthest = PACKED(max_epu16, seen->farthest, x);
@@ -187,7 +188,6 @@ INLINE float value_of_bf16(uint16_t bits) { uint32_t wide = (uint32_t)bits << 16
 INLINE float value_of_f16(uint16_t bits) { return _cvtsh_ss(bits); }
 #else
 #define HAS_EXTREMES 0
-typedef struct { int none; } fs_extremes;
 #endif
 #define inf_bits_bf16 0x7f80
 #define inf_bits_f16 0x7c00

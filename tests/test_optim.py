@@ -98,9 +98,13 @@ def test_the_same_bits_by_every_backend(backend, make, dtype):
         checks.check_same_bits(steps(make, dtype, turned, backend), steps(make, dtype))
 
 
-def test_contiguous_parameters_are_stepped_by_compiled_kernels(every_backend):
+@pytest.fixture
+def cython(every_backend):
     if "cython" not in every_backend:
         pytest.skip("the Cython backend does not work here")
+
+
+def test_contiguous_parameters_are_stepped_by_compiled_kernels(cython):
     x, g = np.zeros((3, 4), np.float32), np.zeros((3, 4), np.float32)
     for contiguous in (True, False):
         step = Step("sgd", (0.1,), 0.0, x if contiguous else x.T, g if contiguous else g.T, ())
@@ -169,9 +173,7 @@ print(tracemalloc.get_traced_memory()[1])
 """
 
 
-def test_the_gradient_is_never_allocated(every_backend):
-    if "cython" not in every_backend:
-        pytest.skip("the Cython backend does not work here")
+def test_the_gradient_is_never_allocated(cython):
     assert int(child.run(PEAK)) < 5 << 20  # the gradient would take 7.7 MB
 
 
