@@ -43,6 +43,7 @@ class Optimizer:
 
     def start(self, name: str, parameter: NDArray[Any]) -> None:
         """Begin a step of a parameter: `step_part` for each of its parts is to follow."""
+        check.parameter(parameter, f"parameter {name!r}")
         if name not in self.state:
             real = _real(parameter)
             arrays = {key: np.full(parameter.shape, self._initial(key), real) for key in self.NAMES}
@@ -59,6 +60,7 @@ class Optimizer:
         """Step parameter[part], whose gradient is given; `part` is a slice of the first axis."""
         known = self.state[name]
         x, *state = (np.atleast_1d(a)[part] for a in (parameter, *(known[key] for key in self.NAMES)))
+        check.same_shape(f"the gradient of a part of {name!r}", gradient, x.shape)
         decay = self.weight_decay.get(name, 0.0) if isinstance(self.weight_decay, dict) else self.weight_decay
         rule, numbers = self._rule(int(known["n_steps"]))
         rows = max(1, CHUNK // max(1, gradient.size // max(1, len(gradient))))

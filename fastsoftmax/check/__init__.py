@@ -19,6 +19,7 @@ from .linear import generator as generator
 from .linear import linear_cross_entropy as linear_cross_entropy
 from .linear import linear_rows as linear_rows
 from .linear import linear_step as linear_step
+from .linear import parameter as parameter
 from .linear import workspace_error as workspace_error
 from .metrics import alike as alike
 from .metrics import counted as counted

@@ -77,6 +77,11 @@ def linear_cross_entropy(features: object, classifier: object, labels: object, b
                          grad_filter=_grad_filter(grad_filter))
 
 
+def parameter(value: Any, name: str) -> Array:
+    """What an optimizer steps: an array of floats that can be written to."""
+    return writeable_array(value, name, np.shape(value), row_of(np.asarray(value)))
+
+
 def linear_step(features: object, classifier: Any, labels: object, bias: Any, options: dict[str, Any], *, optimizer: Any,
                 shift: Any, max_workspace_bytes: Any, dlosses: object, compute_dtype: object,
                 wrt: object = GRADIENTS, grad_filter: object = None) -> LinearProblem:
@@ -91,7 +96,7 @@ def linear_step(features: object, classifier: Any, labels: object, bias: Any, op
               "sample_weight": options["sample_weight"], "classifier": classifier}
     for name, a in (("classifier", classifier), ("bias", bias)):
         if a is not None:
-            target = writeable_array(a, name, np.shape(a), row_of(np.asarray(a)))
+            target = parameter(a, name)
             for other, value in inputs.items():
                 if other != name and value is not None and shares_memory(np.asarray(value), target):
                     raise ValueError(f"{name} overlaps {other}, and is to be written to")
