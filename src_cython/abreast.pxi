@@ -42,7 +42,7 @@ cdef Py_ssize_t row_alone(const Task *task, Py_ssize_t i, Abreast *room) noexcep
         late = late_block(task, &final, 0, 0, NULL)
         late.write(&late.block, &late.map, log1p_rest)
     else:
-        task.lanes.short_write(room.e, task.n_classes, factor(task, &final), out_at(task, i, 0), False)
+        task.lanes.short_write(room.e, task.n_classes, factor(task, &final), out_at(task, i, 0))
         write_label(task, &final)
     return -1
 
@@ -64,7 +64,7 @@ cdef Py_ssize_t rows_abreast(const Task *task, Py_ssize_t i0, Py_ssize_t n_rows,
         if not inert[j] and is_wrong(task, y[j]):
             return i
     task.lanes.load_abreast(room, first_at(task, i0, 0), task.first_stride, n_rows, task.n_classes)
-    task.lanes.rests_abreast(room, task.n_classes, task.log2e, m, rest,
+    task.lanes.rests_abreast(room, task.n_classes, task.log2e, rows_ahead(task, i0, task.lanes.abreast), m, rest,
                              log1p_rest if needs_log(task) else NULL)
     for j in range(n_rows):
         if task.kernel == SOFTMAX:

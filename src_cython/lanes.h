@@ -88,8 +88,8 @@ typedef struct {
     double (*sum_without_max)(const void *, Py_ssize_t, const fs_map *);
     int (*max_exp_sum)(const void *, Py_ssize_t, double, const fs_late *, double *, double *);
     void (*target_sums)(const fs_block *, const fs_map *, int, double *, double *);
-    double (*short_rest)(const void *, Py_ssize_t, double, double, void *);
-    void (*short_write)(const void *, Py_ssize_t, double, void *, int);
+    double (*short_rest)(const void *, Py_ssize_t, double, double, const void *, void *);
+    void (*short_write)(const void *, Py_ssize_t, double, void *);
     void (*write_probs)(const fs_block *, const fs_map *, double);
     void (*write_log_probs)(const fs_block *, const fs_map *, double);
     double (*grad_sum)(const void *, const void *, Py_ssize_t, int);
@@ -97,7 +97,7 @@ typedef struct {
     double (*divergence)(const void *, const void *, Py_ssize_t, int);
     Py_ssize_t abreast, most_abreast;  /* how many rows, of how many classes */
     void (*load_abreast)(fs_abreast *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t);
-    void (*rests_abreast)(fs_abreast *, Py_ssize_t, double, double *, double *, double *);
+    void (*rests_abreast)(fs_abreast *, Py_ssize_t, double, const void *, double *, double *, double *);
     void (*write_abreast)(fs_abreast *, Py_ssize_t, const double *, void *, Py_ssize_t, Py_ssize_t);
     void (*write_logs_abreast)(fs_abreast *, Py_ssize_t, double, const double *, const double *, void *, Py_ssize_t,
                                Py_ssize_t);

@@ -51,8 +51,8 @@ cdef extern from "lanes.h":
         double (*sum_without_max)(const void *, Py_ssize_t, const Map *) noexcept nogil
         int (*max_exp_sum)(const void *, Py_ssize_t, double, const Late *, double *, double *) noexcept nogil
         void (*target_sums)(const Block *, const Map *, int, double *, double *) noexcept nogil
-        double (*short_rest)(const void *, Py_ssize_t, double, double, void *) noexcept nogil
-        void (*short_write)(const void *, Py_ssize_t, double, void *, int) noexcept nogil
+        double (*short_rest)(const void *, Py_ssize_t, double, double, const void *, void *) noexcept nogil
+        void (*short_write)(const void *, Py_ssize_t, double, void *) noexcept nogil
         void (*write_probs)(const Block *, const Map *, double) noexcept nogil
         void (*write_log_probs)(const Block *, const Map *, double) noexcept nogil
         double (*grad_sum)(const void *, const void *, Py_ssize_t, int) noexcept nogil
@@ -60,7 +60,7 @@ cdef extern from "lanes.h":
         double (*divergence)(const void *, const void *, Py_ssize_t, int) noexcept nogil
         Py_ssize_t abreast, most_abreast
         void (*load_abreast)(Abreast *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*rests_abreast)(Abreast *, Py_ssize_t, double, double *, double *, double *) noexcept nogil
+        void (*rests_abreast)(Abreast *, Py_ssize_t, double, const void *, double *, double *, double *) noexcept nogil
         void (*write_abreast)(Abreast *, Py_ssize_t, const double *, void *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*write_logs_abreast)(Abreast *, Py_ssize_t, double, const double *, const double *, void *, Py_ssize_t,
                                    Py_ssize_t) noexcept nogil

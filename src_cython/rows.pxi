@@ -15,6 +15,12 @@ cdef inline const char *ahead(const Task *task, Py_ssize_t i, Py_ssize_t b, Py_s
     return first_at(task, i + 1, b - task.n_blocks) if i + 1 < row1 and b < 2 * task.n_blocks else NULL
 
 
+cdef inline const char *rows_ahead(const Task *task, Py_ssize_t i, Py_ssize_t n_rows) noexcept nogil:
+    """Where the logits begin that are to be fetched while rows i to i + n_rows, of one block, are computed: beyond these, and
+    in time. There may be none."""
+    return first_at(task, i + n_rows * (1 + SOON // (n_rows * task.n_classes * task.lanes.itemsize)), 0)
+
+
 cdef inline const char *second_at(const Task *task, Py_ssize_t i, Py_ssize_t b) noexcept nogil:
     if task.second == NULL:
         return NULL

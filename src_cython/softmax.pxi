@@ -101,9 +101,10 @@ cdef bint short_row(const Task *task, Py_ssize_t i, Py_ssize_t y) noexcept nogil
         return False
     state.s = state.other = state.t = state.d = 0
     final = finish(task, i, y, logit(task, i, y), &state,
-                   task.lanes.short_rest(x, task.n_classes, task.log2e, state.m, kept.exps if is_written else NULL))
+                   task.lanes.short_rest(x, task.n_classes, task.log2e, state.m, rows_ahead(task, i, 1),
+                                         kept.exps if is_written else NULL))
     if is_written:
-        task.lanes.short_write(kept.exps, task.n_classes, factor(task, &final), out_at(task, i, 0), task.stream)
+        task.lanes.short_write(kept.exps, task.n_classes, factor(task, &final), out_at(task, i, 0))
         write_label(task, &final)
     elif task.out != NULL:
         write_block(task, &final, 0, state.m, NULL)

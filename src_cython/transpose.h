@@ -62,6 +62,16 @@ INLINE void stream_vector(char *to, const void *from, size_t bytes) {
 #endif
 }
 
+/* n bytes from `from`, which lies in its line as `to` does, whole lines of them past the caches */
+static void stream_bytes(char *to, const char *from, Py_ssize_t n) {
+    Py_ssize_t k = -(uintptr_t)to & (LINE - 1);
+    if (k > n) k = n;
+    memcpy(to, from, k);
+    for (; k + LINE <= n; k += LINE)
+        for (int i = 0; i < LINE; i += VEC_BYTES) stream_vector(to + k + i, from + k + i, VEC_BYTES);
+    memcpy(to + k, from + k, n - k);
+}
+
 #define U uint64_t
 #define SIZE 8
 #include "transpose.inc"

@@ -54,16 +54,42 @@ def test_cut_rows_give_the_same_bits(backend, name, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("label", [10, -1, 2**32 + 3, 2**62, -2**63])
-def test_a_bad_label_ends_the_run_with_its_row(backend, dtype, label):
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_bad_label_ends_the_run_with_its_row(backend, dtype, label, stream):
     """It and the rows after it are not touched; the check before the kernels finds the same row."""
     x, labels = oracle.problem(6, 10, dtype_of(dtype), ignored=False)
     scan = backends.load(backend).scan_labels
     assert scan(labels, 10, -100, None, None) == (-1, 6.0)
     labels[4] = label
     assert scan(labels, 10, -100, None, None)[0] == scan(labels, 10, -100, None, np.zeros(6))[0] == 4
-    run, [out, losses, lse] = bound(backend, "cross_entropy_rows", x, None, labels, {"ignore_index": -100})
+    options = {"ignore_index": -100, "stream": stream}
+    run, [out, losses, lse] = bound(backend, "cross_entropy_rows", x, None, labels, options)
     assert run(0, 6, 0, 1, contract.ALL) == 4
     assert (out[4:] == 3).all() and (losses[4:] == 5).all() and (lse[4:] == 5).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_streamed_rows_of_one_block(backend, dtype):
+    """Whole cache lines are streamed, whatever rows begin and end in them: to the bit as without, and nothing beside them."""
+    for n_classes in (1, 7, 16, 33, 100, 101, 500, 1024, 4096):
+        n_rows = max(9, 9000 // n_classes)
+        x, labels = oracle.problem(n_rows, n_classes, dtype_of(dtype))
+        run, [right, losses, _] = bound(backend, "cross_entropy_rows", x, None, labels, {"ignore_index": -100})
+        assert run(0, n_rows, 0, 1, contract.ALL) == -1
+        row = dtypes.find(x.dtype)
+        for apart in (0, 3):
+            for skip in (0, 5):
+                end = skip + n_rows * (n_classes + apart)
+                memory = np.full(end + 70, 3, x.dtype)
+                out = dtypes.carrier_view(memory, row)[skip:end].reshape(n_rows, -1)[:, :n_classes]
+                job = contract.Job("cross_entropy_rows", row, dtypes.carrier_view(x, row), None, out, labels,
+                                   losses=np.empty(n_rows), lse=np.empty(n_rows), ignore_index=-100,
+                                   stream=True)
+                run = backends.load(backend).bind(job)
+                for cut in ((3, n_rows), (0, 1), (1, 3)):
+                    assert run(*cut, 0, 1, contract.ALL) == -1
+                checks.check_same_bits([out, job.losses], [dtypes.carrier_view(right, row), losses])
+                assert (memory == 3).sum() == len(memory) - right.size
 
 
 def test_weights_are_added_in_float64(backend):
