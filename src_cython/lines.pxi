@@ -18,8 +18,8 @@ cdef Py_ssize_t run_lines(const Task *task, Py_ssize_t row0, Py_ssize_t row1) no
     cdef bint are_apart = task.out_stride != row_bytes
     if not are_apart:
         n_rows = max(1, GATHERED // row_bytes)
-        if n_rows > task.lanes.abreast:
-            n_rows -= n_rows % task.lanes.abreast
+        if task.is_abreast:
+            n_rows = (n_rows + task.lanes.abreast - 1) // task.lanes.abreast * task.lanes.abreast
     part.stream, part.out_stride = False, row_bytes
     while i < row1:
         end = min(row1, i + n_rows)

@@ -70,7 +70,7 @@ def test_a_bad_label_ends_the_run_with_its_row(backend, dtype, label, stream):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_streamed_rows_of_one_block(backend, dtype):
-    """Whole cache lines are streamed, whatever rows begin and end in them: to the bit as without, and nothing beside them."""
+    """Whole cache lines are streamed, whatever rows begin and end in them: as without, to the bit, and nothing beside."""
     for n_classes in (1, 7, 16, 33, 100, 101, 500, 1024, 4096):
         n_rows = max(9, 9000 // n_classes)
         x, labels = oracle.problem(n_rows, n_classes, dtype_of(dtype))
