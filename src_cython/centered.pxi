@@ -45,7 +45,7 @@ cdef void centered_row(const Task *task, Py_ssize_t i, int64_t y, Centered *befo
             late = late_centered(task, before, b)
         down = centered_block(task, i, b, &late if before.row >= 0 else NULL, &state, down)
     write_bent_label(task, before)
-    if state.other + state.s < 2 and not is_endless(task, state.m):
+    if is_peaked(task, &state):
         down = centered_again(task, i, &state, down)
     rest = rest_of(task, &state)
     log1p_rest, mean = log1p(rest), down / (1 + rest)
@@ -109,7 +109,8 @@ cdef double centered_block(const Task *task, Py_ssize_t i, Py_ssize_t b, const L
     if seen.m == INFINITY and task.cap == 0:
         seen.s = seen.d = NAN
     block.m, block.s, block.best = seen.m, seen.s, b
-    block.other = block.t = block.d = block.alone = 0
+    block.other = block.t = block.d = 0
+    block.alone = UNKNOWN
     if b == 0:
         state[0] = block
         return seen.d

@@ -44,7 +44,7 @@ cdef struct State:
     double other   # the same of all other blocks
     double t       # sum of targets, in units of Task.unit
     double d       # sum of targets*(z_m - z), likewise
-    double alone   # s without one maximum, to relative accuracy, where s + other < 2
+    double alone   # s without one maximum, to relative accuracy, where s + other < PEAKED; or UNKNOWN
     Py_ssize_t best  # which block holds the maximum
 
 # what the writing pass of a row needs
@@ -174,7 +174,7 @@ cdef void states_of(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t blo
         (<Final *>task.finals)[i].x_y = logit(task, i, y)
     for b in range(block0, block1):
         if task.kernel <= SOFT_CROSS_ENTROPY:
-            state = block_state(task, i, b, NULL, NULL)
+            state = block_state(task, i, b, -INFINITY, NULL, NULL)
             single_out(task, i, &state)
             put_state(task, i, b, state)
         else:

@@ -42,6 +42,16 @@ typedef struct {
 
 #define BLOCK_SIZE 4096                /* classes of a block, contract.BLOCK */
 
+/* what a block is read for */
+typedef struct {
+    double max, sum;                   /* the maximum m; sum exp(z - z_m) */
+    double alone;                      /* that without one maximum, where it is less than PEAKED and m more than `above` */
+    double above;
+} fs_sums;
+#define PEAKED 1.99                    /* of two equal maxima the sum is more, whatever the rounding of exps */
+#define UNKNOWN -1.0
+#define CLEAR 0x1p-40                  /* what is cut off, 2^12 times 2^LOW, is below the last bit of double */
+
 /* room for the exps of a block, and a vector beyond */
 typedef struct { double exps[BLOCK_SIZE + 8] __attribute__((aligned(64))); } fs_room;
 
@@ -86,7 +96,7 @@ typedef struct {
     int (*any_nan)(const void *, Py_ssize_t);
     double (*exp_sum)(const void *, Py_ssize_t, const fs_map *);
     double (*sum_without_max)(const void *, Py_ssize_t, const fs_map *);
-    int (*max_exp_sum)(const void *, Py_ssize_t, double, const fs_late *, double *, double *);
+    int (*max_exp_sum)(const void *, Py_ssize_t, double, const fs_late *, fs_sums *);
     void (*target_sums)(const fs_block *, const fs_map *, int, double *, double *);
     double (*short_rest)(const void *, Py_ssize_t, double, double, const void *, void *);
     void (*short_write)(const void *, Py_ssize_t, double, void *);
@@ -103,7 +113,7 @@ typedef struct {
                                Py_ssize_t);
     void (*rest_alone)(fs_abreast *, const void *, Py_ssize_t, double, double *, double *, double *);
     double (*relative)(double, double, double);
-    void (*exps)(const void *, void *, Py_ssize_t, double, const void *, const fs_late *, double *, double *);
+    void (*exps)(const void *, void *, Py_ssize_t, double, const void *, const fs_late *, fs_sums *);
     double (*sum_of_others)(void *, Py_ssize_t);
     void (*multiply)(const void *, void *, Py_ssize_t, double, double, int);
     void (*write_exps)(const fs_block *, const fs_map *, double);

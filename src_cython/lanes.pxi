@@ -19,6 +19,8 @@ cdef extern from "lanes.h":
         Map map
         double a
         Py_ssize_t piece
+    ctypedef struct Sums "fs_sums":
+        double max, sum, alone, above
     ctypedef struct Exps "fs_room":
         double exps[1]
     ctypedef struct Abreast "fs_abreast":
@@ -49,7 +51,7 @@ cdef extern from "lanes.h":
         int (*any_nan)(const void *, Py_ssize_t) noexcept nogil
         double (*exp_sum)(const void *, Py_ssize_t, const Map *) noexcept nogil
         double (*sum_without_max)(const void *, Py_ssize_t, const Map *) noexcept nogil
-        int (*max_exp_sum)(const void *, Py_ssize_t, double, const Late *, double *, double *) noexcept nogil
+        int (*max_exp_sum)(const void *, Py_ssize_t, double, const Late *, Sums *) noexcept nogil
         void (*target_sums)(const Block *, const Map *, int, double *, double *) noexcept nogil
         double (*short_rest)(const void *, Py_ssize_t, double, double, const void *, void *) noexcept nogil
         void (*short_write)(const void *, Py_ssize_t, double, void *) noexcept nogil
@@ -66,7 +68,7 @@ cdef extern from "lanes.h":
                                    Py_ssize_t) noexcept nogil
         void (*rest_alone)(Abreast *, const void *, Py_ssize_t, double, double *, double *, double *) noexcept nogil
         double (*relative)(double, double, double) noexcept nogil
-        void (*exps)(const void *, void *, Py_ssize_t, double, const void *, const Late *, double *, double *) noexcept nogil
+        void (*exps)(const void *, void *, Py_ssize_t, double, const void *, const Late *, Sums *) noexcept nogil
         double (*sum_of_others)(void *, Py_ssize_t) noexcept nogil
         void (*multiply)(const void *, void *, Py_ssize_t, double, double, int) noexcept nogil
         void (*write_exps)(const Block *, const Map *, double) noexcept nogil
@@ -84,5 +86,6 @@ cdef extern from "lanes.h":
         void (*step)(const StepJob *, Py_ssize_t, Py_ssize_t) noexcept nogil
     void fence() noexcept nogil
     enum: BLOCK "BLOCK_SIZE"
+    double PEAKED, UNKNOWN
     enum: TOP_GROUPS, FEW, OF_PROBS, OF_LOGS, OF_SECOND, OF_LOGITS
     const Lanes *fs_table[4]

@@ -58,7 +58,7 @@ cdef Py_ssize_t look_row(const Look *look, Py_ssize_t i, void *room) noexcept no
     if look.k:
         put_largest(look, i, &find)
     if look.stats != NULL:
-        if state.other + state.s < 2 and not is_endless(task, state.m):
+        if is_peaked(task, &state):
             down = seen_again(task, i, &state, down)
         put_stats(look, i, y, x_y, &state, down, above)
     return -1
@@ -84,7 +84,8 @@ cdef double see_block(const Look *look, Py_ssize_t i, Py_ssize_t b, double beyon
     cdef Seen seen
     see(task, x, n, guess_of(task, x, n), beyond, counts, find.threshold, &seen)
     block.m, block.s, block.best = seen.m, seen.s, b
-    block.other = block.t = block.d = block.alone = 0
+    block.other = block.t = block.d = 0
+    block.alone = UNKNOWN
     above[0] += seen.above if counts else 0
     if block.m == INFINITY and task.cap == 0:
         block.s = NAN if task.lanes.any_nan(x, n) else INFINITY
@@ -283,7 +284,7 @@ cdef double masses_of(const Task *task, Py_ssize_t i, double *tops, double *mass
     cdef State state
     cdef double total = 0
     for b in range(task.n_blocks):
-        state = block_state(task, i, b, NULL, NULL)
+        state = block_state(task, i, b, INFINITY, NULL, NULL)
         tops[b], masses[b] = state.m, state.s
         if tops[b] > tops[best[0]]:
             best[0] = b

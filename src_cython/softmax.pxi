@@ -1,25 +1,29 @@
 # Softmax and cross-entropy: a row's state is read, its results follow from the state, then it is written.
 
-cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, const Late *late, char *kept) noexcept nogil:
+cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, double above, const Late *late,
+                       char *kept) noexcept nogil:
     """One block's state, with a block of the row before written meanwhile; its exps go to `kept`, if that is not NULL.
-    Whatever is read twice is read from L1."""
+    `above`: a maximum not larger than it is not the row's. Whatever is read twice is read from L1."""
     cdef State state
+    cdef Sums sums
     cdef Py_ssize_t n = block_size(task, b)
     cdef const char *x = first_at(task, i, b)
     cdef Map map
     cdef Block block
-    state.other = state.t = state.d = state.alone = 0
+    state.other = state.t = state.d = 0
     state.best = b
+    sums.alone, sums.above = UNKNOWN, above
     if task.cap > 0:
         if late != NULL:
             late.write(&late.block, &late.map, late.a)
-        state.m = task.lanes.block_max(x, n)
+        sums.max = task.lanes.block_max(x, n)
     if kept != NULL:
         # two blocks ahead: soft targets of 512 x 100,000 float32 take 20.0 -> 18.8 ms
-        task.lanes.exps(x, kept, n, task.log2e, x + 2 * BLOCK * task.lanes.itemsize, late, &state.m, &state.s)
-    elif task.cap > 0 or not task.lanes.max_exp_sum(x, n, task.log2e, late, &state.m, &state.s):
-        map = map_of(task, reference(task, state.m))
-        state.s = task.lanes.exp_sum(x, n, &map)
+        task.lanes.exps(x, kept, n, task.log2e, x + 2 * BLOCK * task.lanes.itemsize, late, &sums)
+    elif task.cap > 0 or not task.lanes.max_exp_sum(x, n, task.log2e, late, &sums):
+        map = map_of(task, reference(task, sums.max))
+        sums.sum = task.lanes.exp_sum(x, n, &map)
+    state.m, state.s, state.alone = sums.max, sums.sum, sums.alone
     if state.m == INFINITY and task.cap == 0:
         state.s = NAN if task.lanes.any_nan(x, n) else INFINITY
     if task.has_targets:
@@ -67,10 +71,15 @@ cdef State stored_state(const Task *task, Py_ssize_t i) noexcept nogil:
     return state
 
 
+cdef inline bint is_peaked(const Task *task, const State *state) noexcept nogil:
+    """Whether the maximum is most of the sums: what is left of them is then not their difference."""
+    return state.other + state.s < PEAKED and not is_endless(task, state.m)
+
+
 cdef inline void single_out(const Task *task, Py_ssize_t i, State *state) noexcept nogil:
-    """Where the sums are small, read the best block again: what is left of it without a maximum."""
+    """Where it is wanted and unknown, read the best block again: what is left of it without a maximum."""
     cdef Map map
-    if state.other + state.s < 2 and not is_endless(task, state.m):
+    if is_peaked(task, state) and state.alone == UNKNOWN:
         map = map_of(task, state.m)
         state.alone = task.lanes.sum_without_max(first_at(task, i, state.best), block_size(task, state.best), &map)
 
@@ -80,7 +89,7 @@ cdef inline double rest_of(const Task *task, const State *state) noexcept nogil:
     cdef double total = state.other + state.s
     if is_endless(task, state.m):
         return NAN
-    return total - 1 if not total < 2 else state.other + state.alone
+    return state.other + state.alone if is_peaked(task, state) else total - 1
 
 
 cdef inline double lse_of(const Task *task, const State *state, double log1p_rest) noexcept nogil:
@@ -120,7 +129,8 @@ cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Final *befor
     for b in range(task.n_blocks):
         if before.row >= 0:
             late = late_block(task, before, b, tops[b] if task.by_blocks else 0, room)
-        block = block_state(task, i, b, &late if before.row >= 0 else NULL, kept_at(task, i, b, room) if task.keeps else NULL)
+        block = block_state(task, i, b, state.m if b else -INFINITY, &late if before.row >= 0 else NULL,
+                            kept_at(task, i, b, room) if task.keeps else NULL)
         if task.by_blocks:
             tops[b] = block.m
         if b == 0:
@@ -157,18 +167,22 @@ cdef void kept_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1
     cdef Py_ssize_t b
     cdef double x_y = logit(task, i, y), a
     cdef State state, block
+    cdef Sums sums
     cdef Final final
-    block.other = block.t = block.d = block.alone = 0
+    block.other = block.t = block.d = 0
+    sums.above = -INFINITY
     for b in range(task.n_blocks):
         task.lanes.exps(first_at(task, i, b), kept_at(task, i, b, room), block_size(task, b), task.log2e,
-                        ahead(task, i, b + 2, row1), NULL, &block.m, &block.s)
-        tops[b], block.best = block.m, b
+                        ahead(task, i, b + 2, row1), NULL, &sums)
+        block.m, block.s, block.alone, block.best = sums.max, sums.sum, sums.alone, b
+        tops[b] = block.m
         if b == 0:
             state = block
         else:
             fold(task, &state, block)
+        sums.above = state.m
     b = state.best
-    if state.other + state.s < 2 and not is_endless(task, state.m):
+    if is_peaked(task, &state) and state.alone == UNKNOWN:
         state.alone = (task.lanes.sum_of_others(kept_at(task, i, b, room), block_size(task, b))
                        * task.lanes.relative(state.m, state.m, task.log2e))
     final = finish(task, i, y, x_y, &state, rest_of(task, &state))

@@ -4,7 +4,7 @@ import checks
 import numpy as np
 import oracle
 import pytest
-from operations import DTYPES, OPERATIONS, inputs_of, make
+from operations import DTYPES, OPERATIONS, dtype_of, inputs_of, make
 
 import fastsoftmax as fs
 from fastsoftmax import contract, dtypes
@@ -63,6 +63,33 @@ def test_a_row_is_the_same_in_a_batch_too_large_for_the_caches(backend, name):
     for offset in (0, 1e5):  # and far from 0 exps are taken relative to a maximum
         inputs = inputs_of(name, (450, 10_000), "float32")
         checks.check_batch(OPERATIONS[name], (inputs[0] + np.float32(offset), *inputs[1:]), rows=(0, 17, 449))
+
+
+@dtype_names
+def test_rows_of_which_one_class_is_nearly_certain(backend, dtype):
+    """What is left of a row to the last digits, wherever its maximum lies: at the seams of vectors and blocks, in the end
+    of the last one, more or less far above all others. In place, written, and of the loss alone the bits are the same."""
+    rng = np.random.default_rng(5)
+    for n_classes in (contract.BLOCK + 1, 5000, 8231, 12_313):
+        at = np.array([0, 1, 15, 16, 31, 127, 128, contract.BLOCK - 1, contract.BLOCK, n_classes - 2, n_classes - 1,
+                       *rng.integers(0, n_classes, 29)])
+        rows = np.arange(len(at))
+        x = rng.normal(size=(len(at), n_classes))
+        x[rows, at] = np.where(rows % 4 == 3, rng.uniform(30, 60, len(at)), rng.uniform(9, 30, len(at)))
+        x[5::9, : n_classes // 2] = -np.inf
+        x[rows, at] = np.maximum(x[rows, at], 9)
+        x = x.astype(dtype_of(dtype))
+        others = x.astype(np.longdouble)
+        others[rows, at] = -np.inf
+        right = np.log1p(np.exp(others - x[rows, at].astype(np.longdouble)[:, None]).sum(axis=1))
+        alone = fs.cross_entropy(x, at, reduction="none")
+        checks.check_close(alone, right, right * (1 + np.abs(x[rows, at].astype(float))), dtype)
+        checks.check_batch(OPERATIONS["cross_entropy_and_grad"], (x, at), rows=(0, 5, 9))
+        written, *_ = fs.cross_entropy_and_grad(x, at, reduction="none")
+        kept = x.copy()
+        in_place, *_ = fs.cross_entropy_and_grad(kept, at, reduction="none", out=kept)
+        if backend != "numba":
+            checks.check_same_bits((written, in_place), (alone, alone))
 
 
 @dtype_names
