@@ -333,18 +333,37 @@ def multiply(x, start, count, a):
 
 
 @jit
+def find_top(x, start, stop):
+    """The place of the first of the largest of x[start:stop], positive numbers."""
+    top, all_lanes = vec.full(x, vector_max(x, start, stop - start)), (1 << vec.width(x)) - 1
+    for k in range(start, stop, vec.width(x)):
+        below = vec.bits_above(top, memory.load_some(x, k, stop - k, 0.0))
+        if below != all_lanes:
+            return k + vec.first_bit(all_lanes ^ below)
+    return start
+
+
+@inlined
+def other_step(x, k, stop, s, least):
+    v = memory.load_some(x, k, stop - k, 0.0)
+    return s + vec.keep_above(v, v, least)
+
+
+@jit
 def sum_of_others(x, start, count):
     """The sum of all kept exps but one of the largest. What was cut off at LOWEST, as a -inf is, counts for nothing."""
     _, _, _, _, lowest, up, _, _ = limits(x)
-    least, m, found, s = 2.0 ** (lowest + up + 1), vector_max(x, start, count), False, 0.0
-    for first in range(start, start + count, 64):  # short sums, whose roundings do not pile up as those of a long one
-        part = 0.0
-        for k in range(first, min(first + 64, start + count)):
-            if not found and x[k] == m:
-                found = True
-            elif not x[k] <= least:
-                part += np.float64(x[k])
-        s += part
+    least, w, stop = vec.full(x, 2.0 ** (lowest + up + 1)), vec.width(x), start + count
+    at = find_top(x, start, stop)
+    largest, s = x[at], 0.0
+    x[at] -= largest  # out of the sum for as long as it takes
+    for first in range(start, stop, 64 * w):  # in runs of 16 terms a lane, whose roundings do not pile up
+        s0 = s1 = s2 = s3 = vec.full(x, 0.0)
+        for k in range(first, min(first + 64 * w, stop), 4 * w):
+            s0, s1 = other_step(x, k, stop, s0, least), other_step(x, k + w, stop, s1, least)
+            s2, s3 = other_step(x, k + 2 * w, stop, s2, least), other_step(x, k + 3 * w, stop, s3, least)
+        s += vec.total(s0, s1, s2, s3)
+    x[at] = largest
     return s
 
 
