@@ -284,7 +284,9 @@ def test_ignored_rows_are_inert(backend):
     got = fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias, sample_weight=weight)
     keep = np.delete(np.arange(12), [1, 7])
     want = fs.linear_cross_entropy_and_grad(features[keep], classifier, labels[keep], bias=bias)
-    assert got.loss == want.loss and not got.dfeatures[[1, 7]].any() and not got.lse[[1, 7]].any()
+    assert got.loss == pytest.approx(want.loss, rel=1e-15)  # 12 numbers, 2 of them 0, are added in another order than 10
+    np.testing.assert_array_equal(got.lse[keep], want.lse)
+    assert not got.dfeatures[[1, 7]].any() and not got.lse[[1, 7]].any()
     checks.check_same_bits((got.dfeatures[keep], *got[2:4]), want[1:4])
 
 
