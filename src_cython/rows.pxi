@@ -18,7 +18,7 @@ cdef inline const char *ahead(const Task *task, Py_ssize_t i, Py_ssize_t b, Py_s
 cdef inline const char *rows_ahead(const Task *task, Py_ssize_t i, Py_ssize_t n_rows) noexcept nogil:
     """Where the logits begin that are to be fetched while rows i to i + n_rows, of one block, are computed: beyond these, and
     in time. There may be none."""
-    return first_at(task, i + n_rows * (1 + SOON // (n_rows * task.n_classes * task.lanes.itemsize)), 0)
+    return first_at(task, i, 0) + max(n_rows * task.first_stride, <Py_ssize_t>SOON)
 
 
 cdef inline const char *second_at(const Task *task, Py_ssize_t i, Py_ssize_t b) noexcept nogil:

@@ -12,7 +12,7 @@ from . import _numba_lanes as lanes
 from . import _numba_memory as memory
 from ._numba_cache import inlined, jit
 from ._numba_math import real_of
-from ._numba_seen import RUN, find_first, mass_of, put_aside, run_aside
+from ._numba_seen import RUN, mass_of, put_aside, run_aside
 from ._numba_states import block_of, share
 from ._numba_types import ZERO, span
 
@@ -33,10 +33,10 @@ def find_best(a, n, i, m, first, has_nan):
     """The row's first class, a NaN if it has one; its largest logit m stands nowhere before class `first`."""
     row = n.x0 + i * n.x_step
     if has_nan:
-        return find_first(a.x, row, n.n_classes, np.inf)
+        return lanes.find_first(a.x, row, n.n_classes, np.inf)
     if m == -np.inf:
         return 0
-    return first + find_first(a.x, row + first, n.n_classes - first, lanes.below(a.x, m))
+    return first + lanes.find_first(a.x, row + first, n.n_classes - first, lanes.below(a.x, m))
 
 
 @jit

@@ -9,7 +9,7 @@ from numba.extending import intrinsic, overload
 from . import _numba_memory as memory
 from . import _numba_vec as vec
 from ._numba_blocks import LOG2_E, exp2_split, limits, series, split_of
-from ._numba_cache import inlined
+from ._numba_cache import inlined, jit
 from ._numba_math import as_real
 
 RUN = 32  # terms a lane of a sum, whose roundings do not pile up as those of a long one
@@ -36,6 +36,17 @@ def store(out, k, n, v, streams):
 def below(x, v):
     """The largest number of the dtype in which x is computed below v: what is at least v is above it."""
     return np.float64(np.nextafter(as_real(x, v), as_real(x, -np.inf)))
+
+
+@jit
+def find_first(x, start, count, bound):
+    """The first of x[start:start + count] above bound or NaN: how far from start, or -1."""
+    bounds = vec.full(x, bound)
+    for k in range(0, count, vec.width(x)):
+        bits = vec.bits_above(load(x, start + k, count - k, -np.inf), bounds)
+        if bits:
+            return k + vec.first_bit(bits)
+    return -1
 
 
 @inlined

@@ -10,6 +10,7 @@ from numba.extending import overload
 
 from ..contract import ALL, BLOCK, FINALS, FINISH, STATES, WRITE
 from . import _numba_blocks as blocks
+from . import _numba_kept as kept
 from . import _numba_memory as memory
 from . import _numba_vec as vec
 from ._numba_cache import inlined, jit, kernel
@@ -24,7 +25,7 @@ from ._numba_labels import (
     put_labels,
     upstream,
 )
-from ._numba_states import block_of, block_state, fold, kept_rest, lse_of, nothing, rest_of
+from ._numba_states import block_of, block_state, fold, lse_of, nothing, rest_of
 from ._numba_targets import unit_of, write_general
 from ._numba_types import (
     CENTERED,
@@ -194,12 +195,12 @@ def kept_row(a, n, i, y, row1):
     """In place, one exp a logit: exps stand where the logits were, then are multiplied."""
     find_logits(a, n, i)
     f, n_blocks = nothing(), -(-n.n_classes // BLOCK)
-    kept = np.empty((n_blocks, 2))
+    scales = np.empty((n_blocks, 2))
     z_y = logit_at(a, n, i, y) if y >= 0 else 0.0
     for b in range(n_blocks):
         first, count = span(n, b)
         start = n.out0 + i * n.out_step + first
-        m, s, kept[b, 0], kept[b, 1] = blocks.exp_in_place(a.out, start, count, n.inner * LOG2_E,
+        m, s, scales[b, 0], scales[b, 1] = kept.exp_in_place(a.out, start, count, n.inner * LOG2_E,
                                                          ahead_of(n, i, b + 2, row1))
         f = fold(f, b, m, s, 0.0, 0.0, n.inner)
     rest = f.best_sum + f.other - 1
@@ -207,16 +208,16 @@ def kept_row(a, n, i, y, row1):
         rest = np.nan
     elif rest < 1:
         first, count = span(n, f.best)
-        rest = f.other + kept_rest(a.out, n.out0 + i * n.out_step + first, count, f.m, kept[f.best, 0],
-                                   kept[f.best, 1], n.inner)
+        rest = f.other + kept.rest(a.out, n.out0 + i * n.out_step + first, count, f.m, scales[f.best, 0],
+                                   scales[f.best, 1], n.inner)
     final = finish(a, n, i, y, f, z_y, rest)
     factor = to_write(a, n, i, y, final).factor
     _, _, _, _, _, up, _, _ = blocks.limits(a.out)
     log2e = vec.scalar_like(a.out, n.inner * LOG2_E)
     for b in range(n_blocks):
         first, count = span(n, b)
-        by = math.ldexp(factor, -int(up)) * np.exp2(vec.fused(kept[b, 0] - final.m, log2e, kept[b, 1]))
-        blocks.multiply(a.out, n.out0 + i * n.out_step + first, count, by)
+        by = math.ldexp(factor, -int(up)) * np.exp2(vec.fused(scales[b, 0] - final.m, log2e, scales[b, 1]))
+        kept.multiply(a.out, n.out0 + i * n.out_step + first, count, by)
     put_labels(a, n, i, y, final)
 
 

@@ -18,17 +18,6 @@ RUN = 256  # exps that are added up at a time
 # ---- one reading ------------------------------------------------------------------------------------------------
 
 
-@jit
-def find_first(x, start, count, bound):
-    """The first of x[start:start + count] above bound or NaN: how far from start, or -1."""
-    bounds = vec.full(x, bound)
-    for k in range(0, count, vec.width(x)):
-        bits = vec.bits_above(lanes.load(x, start + k, count - k, -np.inf), bounds)
-        if bits:
-            return k + vec.first_bit(bits)
-    return -1
-
-
 @inlined
 def deep_step(x, v, m, by, top, s, d):
     """The maximum, and s and d, more by 2^RAISE*e and by e*(x - m) of that, e = exp(z - z_m)."""
@@ -89,7 +78,7 @@ def see_plain(x, start, count, scale_log2e, beyond):
     m = blocks.vector_max(x, start, count)
     top, s, d, above = see(x, start, count, m if m > -np.inf else 0.0, scale_log2e, beyond)
     if top == np.inf:
-        s = np.nan if find_first(x, start, count, np.inf) >= 0 else np.inf
+        s = np.nan if lanes.find_first(x, start, count, np.inf) >= 0 else np.inf
     return top, s, d, above
 
 

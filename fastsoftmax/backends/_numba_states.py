@@ -8,6 +8,7 @@ from numba.extending import overload
 
 from ..contract import BLOCK
 from . import _numba_blocks as blocks
+from . import _numba_kept as kept
 from . import _numba_memory as memory
 from . import _numba_vec as vec
 from ._numba_cache import inlined, jit, sum_jit
@@ -152,16 +153,8 @@ def sum_without_best(a, n, i, b, top):
     z = block_of(a, n, i, b)
     for k in range(len(z)):
         a.z[k] = z[k]
-    _, _, reference, c = blocks.exp_in_place(a.z, 0, len(z), n.inner * LOG2_E, 0)
-    return kept_rest(a.z, 0, len(z), top, reference, c, n.inner)
-
-
-@jit
-def kept_rest(e, start, count, top, reference, c, scale):
-    """The sum of kept exps without one of the largest, relative to the maximum."""
-    _, _, _, _, _, up, _, _ = blocks.limits(e)
-    others = math.ldexp(blocks.sum_of_others(e, start, count), -int(up))
-    return others * np.exp2(vec.fused(reference - top, vec.scalar_like(e, scale * LOG2_E), c))
+    _, _, reference, c = kept.exp_in_place(a.z, 0, len(z), n.inner * LOG2_E, 0)
+    return kept.rest(a.z, 0, len(z), top, reference, c, n.inner)
 
 
 @jit

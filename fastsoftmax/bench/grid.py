@@ -1,6 +1,5 @@
 """Every shape from one short row to thousands of long ones, each dtype: are we ever slower than somebody else?"""
 
-import gc
 import os
 
 from .cases import DTYPES, OPERATIONS, Case, make
@@ -17,7 +16,6 @@ LOGITS = 200_000_000  # in all rounds of a cell: large cells get fewer, but at l
 LEAST_ROUNDS = 3
 # Who takes so many times as long as the fastest in the first round, and so many seconds, takes part in no other.
 FAR, SLOW = 5, 0.1
-LARGE = 1 << 28  # bytes of a table of which no two cells' are to be held
 TABLES = 5  # that the hungriest contender holds at once
 
 
@@ -39,8 +37,6 @@ def run(grid, rivals, *, rounds, seed, tell=lambda text: None, toy=False):
                     continue
                 for operation in SHOWN:
                     tell(f"{case.name}, {operation.label}")
-                    if case.n_bytes > LARGE:
-                        gc.collect()  # of the tables of the cell before: calls and what they call refer to each other
                     few = max(LEAST_ROUNDS, LOGITS // (n_rows * n_classes))
                     grid["cells"].append(_cell(case, operation, rivals, min(rounds, few), seed))
                     judged = [c for c in grid["cells"] if c["ratio"] is not None]

@@ -67,23 +67,36 @@ class Rival:
         return None if operation.name in self.load().operations else f"it has no {operation.label}"
 
 
+class _Prepared:
+    """A contender's own arguments of one measurement."""
+
+    def __init__(self, contender, inputs):
+        self._contender, self._inputs = contender, inputs
+        self._function = contender.operations[inputs.operation.name]
+        self._arguments = contender.wrap(inputs)
+        self.consumes = contender.consumes and inputs.operation.in_place
+
+    def run(self):
+        return self._function(self._arguments)
+
+    def refresh(self):
+        self._inputs.refresh()
+        if self.consumes:
+            self._arguments = None  # the used ones first: two sets would be twice the memory
+            self._arguments = self._contender.wrap(self._inputs)
+
+    def context(self):
+        return self._contender.context(self._inputs)
+
+
 class Call(Timed):
-    """A contender set up for one measurement."""
+    """A contender set up for one measurement. Nothing that it holds refers to it: its tables go as soon as it does."""
 
     def __init__(self, rival, inputs):
         contender = rival.load()
-        self._contender, self._inputs, self.unwrap = contender, inputs, contender.unwrap
-        self._function = contender.operations[inputs.operation.name]
-        self._arguments = contender.wrap(inputs)
-        self._consumes = contender.consumes and inputs.operation.in_place
-        super().__init__(lambda: self._function(self._arguments), self._refresh, lambda: contender.context(inputs),
-                         repeats=not self._consumes and inputs.case.n_bytes < LONG_BYTES)
-
-    def _refresh(self):
-        self._inputs.refresh()
-        if self._consumes:
-            self._arguments = None  # the used ones first: two sets would be twice the memory
-            self._arguments = self._contender.wrap(self._inputs)
+        self.unwrap, prepared = contender.unwrap, _Prepared(contender, inputs)
+        super().__init__(prepared.run, prepared.refresh, prepared.context,
+                         repeats=not prepared.consumes and inputs.case.n_bytes < LONG_BYTES)
 
     def result(self):
         """(value, table) as NumPy arrays, of one call; None where there is none."""

@@ -1,0 +1,127 @@
+"""[1] Exps kept in the place of a block's logits until they are multiplied, and their sum without the largest."""
+
+import math
+
+import numpy as np
+
+from . import _numba_memory as memory
+from . import _numba_vec as vec
+from ._numba_blocks import LOG2_E, each_vector, exp2_split, has_nan, limits, near, split_of, vector_max
+from ._numba_cache import inlined, jit
+from ._numba_lanes import below, find_first
+
+
+@inlined
+def kept_step(x, k, s, t, by, ahead):
+    memory.prefetch_pair(x, ahead)
+    v, w = memory.load_pair(x, k)
+    e, f = exp2_split(x, v, by), exp2_split(x, w, by)
+    memory.store_pair(x, k, e, f)
+    return s + e, t + f
+
+
+@inlined
+def last_kept_step(x, k, stop, s, by):
+    e = vec.keep_some(exp2_split(x, memory.load_some(x, k, stop - k, 0.0), by), stop - k)
+    memory.store_some(x, k, stop - k, e)
+    return s + e
+
+
+@jit
+def exp_in_place(x, start, count, scale_log2e, ahead):
+    """Replace logits by e = 2^((x - reference)*log2e - c + RAISE); (maximum, sum exp(z - z_m), reference, c).
+
+    c makes e about 2^RAISE at the maximum; it is 0, and the reference the maximum, where MAGIC - c would not be exact.
+    Fetches x[ahead:] meanwhile. s is NaN where the block holds one, inf with a +inf, 0 with -inf alone.
+    """
+    _, _, large, _, lowest, up, _, _ = limits(x)
+    log2e, w, stop = vec.scalar_like(x, scale_log2e), vec.width(x), start + count
+    m = vector_max(x, start, count)
+    c = near(m * log2e)
+    if not abs(c) < large:
+        return kept_by_far(x, start, count, log2e, m)
+    by = split_of(x, log2e, c, lowest, up)
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = vec.full(x, 0.0)
+    whole = start + count // (8 * w) * (8 * w)
+    for k in range(start, whole, 8 * w):
+        s0, s1 = kept_step(x, k, s0, s1, by, ahead + k - start)
+        s2, s3 = kept_step(x, k + 2 * w, s2, s3, by, ahead + k - start + 2 * w)
+        s4, s5 = kept_step(x, k + 4 * w, s4, s5, by, ahead + k - start + 4 * w)
+        s6, s7 = kept_step(x, k + 6 * w, s6, s7, by, ahead + k - start + 6 * w)
+    if whole < stop:
+        s0 = last_kept_step(x, whole, stop, s0, by)
+        s1 = last_kept_step(x, whole + w, stop, s1, by)
+        s2 = last_kept_step(x, whole + 2 * w, stop, s2, by)
+        s3 = last_kept_step(x, whole + 3 * w, stop, s3, by)
+        s4 = last_kept_step(x, whole + 4 * w, stop, s4, by)
+        s5 = last_kept_step(x, whole + 5 * w, stop, s5, by)
+        s6 = last_kept_step(x, whole + 6 * w, stop, s6, by)
+        s7 = last_kept_step(x, whole + 7 * w, stop, s7, by)
+    s = vec.total(s0, s1, s2, s3) + vec.total(s4, s5, s6, s7)
+    return m, math.ldexp(s, -int(up)) * np.exp2(vec.fused(-m, log2e, c)), 0.0, c
+
+
+@jit
+def kept_by_far(x, start, count, log2e, m):
+    """exp_in_place for huge or infinite maxima: plain differences."""
+    _, _, _, _, lowest, up, _, _ = limits(x)
+    base = m if m > -np.inf else 0.0
+    by, reference = split_of(x, log2e, 0.0, lowest, up), vec.full(x, base)
+    s, zero, stop = vec.full(x, 0.0), vec.full(x, 0.0), start + count
+    holds_nan = np.isinf(m) and has_nan(x, start, stop)
+    for k in range(start, stop, vec.width(x)):
+        v = memory.load_some(x, k, stop - k, 0.0)
+        e = vec.keep_some(exp2_split(x, v - reference, by), stop - k)
+        memory.store_some(x, k, stop - k, e)
+        s = s + e
+    total = math.ldexp(vec.total(s, zero, zero, zero), -int(up))
+    if np.isinf(m):
+        total = np.nan if holds_nan else (np.inf if m > 0 else 0.0)
+    return m, total, base, 0.0
+
+
+@inlined
+def times_step(x, v, factors):
+    return v * factors[0] * factors[1]
+
+
+@jit
+def multiply(x, start, count, a):
+    """x[start:start + count] *= a, by two factors where one would be subnormal."""
+    _, _, _, _, _, up, _, _ = limits(x)
+    small = 2.0**-up
+    tiny = abs(a) < small
+    first, last = vec.full(x, a / small if tiny else a), vec.full(x, small if tiny else 1.0)
+    each_vector(times_step, (first, last), x, start, x, start, count, False)
+
+
+@inlined
+def other_step(x, k, stop, s, least):
+    v = memory.load_some(x, k, stop - k, 0.0)
+    return s + vec.keep_above(v, v, least)
+
+
+@jit
+def sum_of_others(x, start, count):
+    """The sum of all kept exps but one of the largest. What was cut off at LOWEST, as a -inf is, counts for nothing."""
+    _, _, _, _, lowest, up, _, _ = limits(x)
+    least, w, stop = vec.full(x, 2.0 ** (lowest + up + 1)), vec.width(x), start + count
+    at = start + find_first(x, start, count, below(x, vector_max(x, start, count)))
+    largest, s = x[at], 0.0
+    x[at] -= largest  # out of the sum for as long as it takes
+    for first in range(start, stop, 64 * w):  # in runs of 16 terms a lane, whose roundings do not pile up
+        s0 = s1 = s2 = s3 = vec.full(x, 0.0)
+        for k in range(first, min(first + 64 * w, stop), 4 * w):
+            s0, s1 = other_step(x, k, stop, s0, least), other_step(x, k + w, stop, s1, least)
+            s2, s3 = other_step(x, k + 2 * w, stop, s2, least), other_step(x, k + 3 * w, stop, s3, least)
+        s += vec.total(s0, s1, s2, s3)
+    x[at] = largest
+    return s
+
+
+@jit
+def rest(e, start, count, top, reference, c, scale):
+    """The sum of kept exps without one of the largest, relative to the maximum."""
+    _, _, _, _, _, up, _, _ = limits(e)
+    others = math.ldexp(sum_of_others(e, start, count), -int(up))
+    return others * np.exp2(vec.fused(reference - top, vec.scalar_like(e, scale * LOG2_E), c))
