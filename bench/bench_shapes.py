@@ -1,6 +1,6 @@
 """The three main operations on vocabularies of real models, one row, short rows, and the class axis first."""
 
-CASES = ("gpt2", "llama3", "gemma", "million", "one-row", "short-rows", "one-call", "class-axis-first")
+CASES = ("gpt2", "gpt2-sure", "llama3", "gemma", "million", "one-row", "short-rows", "one-call", "class-axis-first")
 OPERATIONS = ("loss", "gradient-in-place", "softmax")
 
 

@@ -1,10 +1,12 @@
 """The parts of the benchmark at toy size: every case and rival, inputs and their answers, rounds, ceilings."""
 
+import gc
 import importlib.util
 import os
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +110,29 @@ def test_inputs_have_the_shape_of_their_case(name, operation):
     inputs.x[...] = 0
     inputs.refresh()
     assert np.array_equal(inputs.x, before if operation.in_place else np.zeros_like(before))
+
+
+def test_rows_of_a_case_that_is_sure_have_a_class_of_nearly_all_the_mass():
+    inputs = cases.make(replace(cases.CASES["gpt2-sure"], n_rows=5), cases.OPERATIONS["softmax"])
+    p = np.exp(inputs.x - inputs.x.max(1, keepdims=True), dtype=np.float64)
+    assert ((p / p.sum(1, keepdims=True)).max(1) > 0.99).all()
+
+
+@pytest.mark.parametrize("rival", [r for r in rivals.all_rivals() if not r.absent and (r.ours or r.name == "indices")],
+                         ids=lambda r: r.name)
+def test_a_call_lets_its_tables_go(rival):
+    """As soon as it goes itself: a cell of the grid holds gigabytes."""
+    inputs = cases.make(cases.CASES["large"].toy(), cases.OPERATIONS["gradient-in-place"])
+    call = rivals.Call(rival, inputs)
+    call.result(), call.seconds()
+    table = weakref.ref(inputs.x)
+    gc.collect()
+    gc.disable()
+    try:
+        del call, inputs
+        assert table() is None
+    finally:
+        gc.enable()
 
 
 @needs_ml_dtypes

@@ -11,6 +11,7 @@ import numpy as np
 from .session import CommandError
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
+SURE = 30.0  # the largest of 100,000 other logits is about 13
 BLOCK_LOGITS = 1 << 21  # of the random block: few enough for its answers in longdouble to take under a second
 
 
@@ -41,13 +42,15 @@ OPERATIONS = {o.name: o for o in (
 
 @dataclass(frozen=True)
 class Case:
-    """n_rows x n_classes logits; with `inner` > 1 as (n_rows/inner, n_classes, inner), the class axis first."""
+    """n_rows x n_classes logits; with `inner` > 1 as (n_rows/inner, n_classes, inner), the class axis first. `sure`: whether one
+    class of each row is nearly certain, as a trained model has it."""
 
     name: str
     n_rows: int
     n_classes: int
     dtype: str = "float32"
     inner: int = 1
+    sure: bool = False
 
     @property
     def shape(self):
@@ -72,7 +75,8 @@ class Case:
 
     def describe(self):
         """One line for people."""
-        return f"{' x '.join(f'{n:,}' for n in self.shape)} {self.dtype}" + (", class axis 1" if self.inner > 1 else "")
+        return (f"{' x '.join(f'{n:,}' for n in self.shape)} {self.dtype}" + (", class axis 1" if self.inner > 1 else "")
+                + (", one class of a row nearly certain" if self.sure else ""))
 
 
 # Row counts keep a table at about 200 MB, past every cache, and what one operation needs at about 1 GB.
@@ -86,6 +90,7 @@ CASES = {c.name: c for c in (
     Case("short-rows", 500_000, 100),
     Case("one-call", 4, 10),  # what a call costs before the first logit
     Case("class-axis-first", 512, 100_000, inner=64),
+    Case("gpt2-sure", 1_024, 50_257, sure=True),
     Case("large-float64", 512, 100_000, "float64"),
     Case("large-bfloat16", 512, 100_000, "bfloat16"),
     Case("large-float16", 512, 100_000, "float16"),
@@ -141,6 +146,9 @@ def make(case, operation, seed=0):
     shape, dtype = case.shape, dtype_of(case.dtype)
     n_rows = max(1, min(shape[0], 64, BLOCK_LOGITS // (shape[1] * case.inner)))
     first, second = _block(rng, (n_rows, *shape[1:])), None
+    if case.sure:
+        at = rng.integers(0, case.n_classes, (n_rows, *shape[2:]))
+        np.put_along_axis(first, np.expand_dims(at, 1), SURE, axis=1)
     if operation.second == "target_probs":
         second = _probs(_block(rng, first.shape), case.axis)
     elif operation.second == "dprobs":
