@@ -42,8 +42,10 @@ OPERATIONS = {o.name: o for o in (
 
 @dataclass(frozen=True)
 class Case:
-    """n_rows x n_classes logits; with `inner` > 1 as (n_rows/inner, n_classes, inner), the class axis first. `sure`: whether one
-    class of each row is nearly certain, as a trained model has it."""
+    """n_rows x n_classes logits; with `inner` > 1 as (n_rows/inner, n_classes, inner), the class axis first.
+
+    sure: whether one class of each row is nearly certain, as a trained model has it
+    """
 
     name: str
     n_rows: int
