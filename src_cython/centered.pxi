@@ -123,7 +123,7 @@ cdef double centered_again(const Task *task, Py_ssize_t i, State *state, double 
     """Where the sums are small: the best block once more, now with its maximum known, which costs no digit."""
     cdef Seen guessed, known
     cdef Block at = block_at(task, i, state.best)
-    single_out(task, i, state)
+    single_out(task, i, state, NULL)
     if task.kind == OF_SECOND or isinf(down):  # f does not depend on the guess; an infinity stays
         return down
     see_centered(task, &at, guess_of(task, at.x, at.n), NULL, &guessed)

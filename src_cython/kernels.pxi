@@ -87,8 +87,9 @@ cdef struct Task:
     bint has_targets, stream, is_short, is_abreast
     bint by_blocks  # whether exps are relative to a block's own maximum, which they must be to be kept
     bint keeps      # whether they are: to the bit the same
-    # Whether a row is written as soon as it is read: of soft targets where two rows of logits and targets and one of exps are
-    # more than the L2 cache holds, and one of each, read twice, is not (100,000 float32, one thread: 9.1 -> 8.3 ms).
+    # Whether a row is written as soon as it is read: where its exps are kept, as later they come from no nearer a cache; of
+    # soft targets where two rows of logits and targets and one of exps are more than the L2 cache holds, and one of each,
+    # read twice, is not (100,000 float32, one thread: 9.1 -> 8.3 ms).
     bint at_once
     bint is_aside   # in memory of their own: the output is too narrow, or the row before is written meanwhile
     int64_t ignore_index
@@ -119,6 +120,7 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
     cdef int64_t y
     cdef Final before  # the row that is written while the next one is read: memory does both at once
     cdef double tops[KEPT_BLOCKS]  # and the maxima of its blocks
+    cdef Next next  # the block whose maximum is taken while the exps of the one before are kept
     if phase == ALL and task.stream and task.n_blocks == 1:
         return run_lines(task, row0, row1)
     if phase == ALL and task.is_abreast:
@@ -126,6 +128,7 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
     if task.kernel == CENTERED:
         return run_centered(task, row0, row1)
     before.row = -1
+    next.seen = NULL
     for i in range(row0, row1):
         y = label_of(task, i)
         if is_inert(task, i, y, phase):
@@ -138,10 +141,8 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
             sum_row(task, i, block0, block1, phase)
         elif phase != ALL:
             softmax_phase(task, i, y, block0, block1, phase)
-        elif task.keeps and not task.has_targets:
-            kept_row(task, i, y, row1, tops, room)
         elif not (task.is_short and short_row(task, i, y)):
-            softmax_row(task, i, y, &before, tops, room)
+            softmax_row(task, i, y, row1, &before, tops, &next, room)
     write_row(task, &before, tops, room)
     if task.stream:
         fence()
@@ -174,8 +175,8 @@ cdef void states_of(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t blo
         (<Final *>task.finals)[i].x_y = logit(task, i, y)
     for b in range(block0, block1):
         if task.kernel <= SOFT_CROSS_ENTROPY:
-            state = block_state(task, i, b, -INFINITY, NULL, NULL)
-            single_out(task, i, &state)
+            state = block_state(task, i, b, -INFINITY, NULL, NULL, NULL)
+            single_out(task, i, &state, NULL)
             put_state(task, i, b, state)
         else:
             task.states[(i * task.n_blocks + b) * PARTS] = block_sum(task, i, b)
@@ -200,13 +201,16 @@ cdef void derive(Task *task, bint writes, bint keep_exps) noexcept nogil:
     task.is_short = task.n_blocks == 1 and task.cap == 0 and not task.has_targets
     task.is_abreast = (task.is_short and task.kernel <= CROSS_ENTROPY and task.ids == NULL
                        and task.n_classes <= task.lanes.most_abreast)
-    is_dense = task.kernel == SOFT_CROSS_ENTROPY and task.lanes.write_kept != NULL
+    is_dense = task.kernel == SOFT_CROSS_ENTROPY and task.lanes.itemsize == task.lanes.weight_itemsize
     task.by_blocks = (1 < task.n_blocks <= KEPT_BLOCKS and task.n_classes * task.lanes.weight_itemsize <= KEPT_BYTES
                       and task.cap == 0
                       and (is_dense or not task.has_targets and (task.kernel == SOFTMAX or task.kernel == CROSS_ENTROPY)))
     task.is_aside = is_dense or task.lanes.itemsize < task.lanes.weight_itemsize
-    task.at_once = task.kernel == SOFT_CROSS_ENTROPY and 5 * task.n_classes * task.lanes.itemsize > KEPT_BYTES
-    task.keeps = task.by_blocks and writes and (task.is_aside or keep_exps) and not task.at_once
+    task.keeps = task.by_blocks and writes and (task.is_aside or keep_exps)
+    task.at_once = task.keeps
+    if task.kernel == SOFT_CROSS_ENTROPY:
+        task.at_once = 5 * task.n_classes * task.lanes.itemsize > KEPT_BYTES
+        task.keeps = task.keeps and not task.at_once
 
 
 cdef size_t kept_bytes(const Task *task) noexcept nogil:

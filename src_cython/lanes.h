@@ -42,6 +42,16 @@ typedef struct {
 
 #define BLOCK_SIZE 4096                /* classes of a block, contract.BLOCK */
 
+/* The block after the one whose exps are kept, or no x: its maximum is taken, and what lies beyond it fetched, while this one's
+ * exps are computed. A block's maximum must be known before its exps may stand in its place. */
+typedef struct {
+    const void *x;
+    Py_ssize_t n;
+    const void *ahead;                 /* the block after that, or NULL: it is fetched */
+    const void *seen;                  /* the block whose maximum is known, or NULL */
+    double max;
+} fs_next;
+
 /* what a block is read for */
 typedef struct {
     double max, sum;                   /* the maximum m; sum exp(z - z_m) */
@@ -113,9 +123,8 @@ typedef struct {
                                Py_ssize_t);
     void (*rest_alone)(fs_abreast *, const void *, Py_ssize_t, double, double *, double *, double *);
     double (*relative)(double, double, double);
-    void (*exps)(const void *, void *, Py_ssize_t, double, const void *, const fs_late *, fs_sums *);
+    void (*exps)(const void *, void *, Py_ssize_t, double, fs_next *, const fs_late *, fs_sums *);
     double (*sum_of_others)(void *, Py_ssize_t);
-    void (*multiply)(const void *, void *, Py_ssize_t, double, double, int);
     void (*write_exps)(const fs_block *, const fs_map *, double);
     int (*look)(const void *, Py_ssize_t, const fs_map *, double, int, double, fs_seen *);
     void (*search)(const void *, Py_ssize_t, uint32_t, fs_find *);

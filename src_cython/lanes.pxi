@@ -21,6 +21,11 @@ cdef extern from "lanes.h":
         Py_ssize_t piece
     ctypedef struct Sums "fs_sums":
         double max, sum, alone, above
+    ctypedef struct Next "fs_next":
+        const void *x
+        Py_ssize_t n
+        const void *ahead
+        const void *seen
     ctypedef struct Exps "fs_room":
         double exps[1]
     ctypedef struct Abreast "fs_abreast":
@@ -68,9 +73,8 @@ cdef extern from "lanes.h":
                                    Py_ssize_t) noexcept nogil
         void (*rest_alone)(Abreast *, const void *, Py_ssize_t, double, double *, double *, double *) noexcept nogil
         double (*relative)(double, double, double) noexcept nogil
-        void (*exps)(const void *, void *, Py_ssize_t, double, const void *, const Late *, Sums *) noexcept nogil
+        void (*exps)(const void *, void *, Py_ssize_t, double, Next *, const Late *, Sums *) noexcept nogil
         double (*sum_of_others)(void *, Py_ssize_t) noexcept nogil
-        void (*multiply)(const void *, void *, Py_ssize_t, double, double, int) noexcept nogil
         void (*write_exps)(const Block *, const Map *, double) noexcept nogil
         int (*look)(const void *, Py_ssize_t, const Map *, double, int, double, Seen *) noexcept nogil
         void (*search)(const void *, Py_ssize_t, uint32_t, Find *) noexcept nogil

@@ -69,7 +69,7 @@ cdef double seen_again(const Task *task, Py_ssize_t i, State *state, double down
     cdef Seen guessed, known
     cdef Py_ssize_t n = block_size(task, state.best)
     cdef const char *x = first_at(task, i, state.best)
-    single_out(task, i, state)
+    single_out(task, i, state, NULL)
     see(task, x, n, guess_of(task, x, n), 0, False, INFINITY, &guessed)
     see(task, x, n, state.m, 0, False, INFINITY, &known)
     return max(0.0, down - guessed.d + known.d)
@@ -284,7 +284,7 @@ cdef double masses_of(const Task *task, Py_ssize_t i, double *tops, double *mass
     cdef State state
     cdef double total = 0
     for b in range(task.n_blocks):
-        state = block_state(task, i, b, INFINITY, NULL, NULL)
+        state = block_state(task, i, b, INFINITY, NULL, NULL, NULL)
         tops[b], masses[b] = state.m, state.s
         if tops[b] > tops[best[0]]:
             best[0] = b

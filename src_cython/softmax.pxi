@@ -1,9 +1,10 @@
 # Softmax and cross-entropy: a row's state is read, its results follow from the state, then it is written.
 
 cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, double above, const Late *late,
-                       char *kept) noexcept nogil:
-    """One block's state, with a block of the row before written meanwhile; its exps go to `kept`, if that is not NULL.
-    `above`: a maximum not larger than it is not the row's. Whatever is read twice is read from L1."""
+                       char *kept, Next *next) noexcept nogil:
+    """One block's state, with a block of the row before written meanwhile; its exps go to `kept`, if that is not NULL, which
+    may be where its logits are. `above`: a maximum not larger than it is not the row's. Whatever is read twice is read from
+    L1."""
     cdef State state
     cdef Sums sums
     cdef Py_ssize_t n = block_size(task, b)
@@ -18,13 +19,12 @@ cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, double abov
             late.write(&late.block, &late.map, late.a)
         sums.max = task.lanes.block_max(x, n)
     if kept != NULL:
-        # two blocks ahead: soft targets of 512 x 100,000 float32 take 20.0 -> 18.8 ms
-        task.lanes.exps(x, kept, n, task.log2e, x + 2 * BLOCK * task.lanes.itemsize, late, &sums)
+        task.lanes.exps(x, kept, n, task.log2e, next, late, &sums)
     elif task.cap > 0 or not task.lanes.max_exp_sum(x, n, task.log2e, late, &sums):
         map = map_of(task, reference(task, sums.max))
         sums.sum = task.lanes.exp_sum(x, n, &map)
     state.m, state.s, state.alone = sums.max, sums.sum, sums.alone
-    if state.m == INFINITY and task.cap == 0:
+    if state.m == INFINITY and task.cap == 0 and kept == NULL:
         state.s = NAN if task.lanes.any_nan(x, n) else INFINITY
     if task.has_targets:
         block, map = block_at(task, i, b), map_of(task, reference(task, state.m))
@@ -76,12 +76,18 @@ cdef inline bint is_peaked(const Task *task, const State *state) noexcept nogil:
     return state.other + state.s < PEAKED and not is_endless(task, state.m)
 
 
-cdef inline void single_out(const Task *task, Py_ssize_t i, State *state) noexcept nogil:
-    """Where it is wanted and unknown, read the best block again: what is left of it without a maximum."""
+cdef inline void single_out(const Task *task, Py_ssize_t i, State *state, char *kept) noexcept nogil:
+    """Where it is wanted and unknown, read the best block again, or the exps kept of it: what is left of it without a maximum."""
     cdef Map map
-    if is_peaked(task, state) and state.alone == UNKNOWN:
+    cdef Py_ssize_t b = state.best
+    if not is_peaked(task, state) or state.alone != UNKNOWN:
+        return
+    if kept != NULL:
+        state.alone = (task.lanes.sum_of_others(kept, block_size(task, b))
+                       * task.lanes.relative(state.m, state.m, task.log2e))
+    else:
         map = map_of(task, state.m)
-        state.alone = task.lanes.sum_without_max(first_at(task, i, state.best), block_size(task, state.best), &map)
+        state.alone = task.lanes.sum_without_max(first_at(task, i, b), block_size(task, b), &map)
 
 
 cdef inline double rest_of(const Task *task, const State *state) noexcept nogil:
@@ -120,17 +126,21 @@ cdef bint short_row(const Task *task, Py_ssize_t i, Py_ssize_t y) noexcept nogil
     return True
 
 
-cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Final *before, double *tops, char *room) noexcept nogil:
-    """Read row i while the row before is written; leave in `before` and `tops` what row i is to be written from, and in
-    `room`, where the task keeps exps, these."""
+cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1, Final *before, double *tops, Next *next,
+                      char *room) noexcept nogil:
+    """Read row i while the row before is written; leave in `before` and `tops` what row i is to be written from, and where the
+    task keeps exps, these."""
     cdef Py_ssize_t b
+    cdef double x_y = logit(task, i, y)  # before an exp stands in its place
     cdef State state, block
     cdef Late late
     for b in range(task.n_blocks):
         if before.row >= 0:
-            late = late_block(task, before, b, tops[b] if task.by_blocks else 0, room)
+            late = late_block(task, before, b, tops[b] if task.by_blocks else 0, kept_at(task, before.row, b, room))
+        next.x, next.n = ahead(task, i, b + 1, row1), block_size(task, b + 1 if b + 1 < task.n_blocks else 0)
+        next.ahead = ahead(task, i, b + 2, row1)
         block = block_state(task, i, b, state.m if b else -INFINITY, &late if before.row >= 0 else NULL,
-                            kept_at(task, i, b, room) if task.keeps else NULL)
+                            kept_at(task, i, b, room), next)
         if task.by_blocks:
             tops[b] = block.m
         if b == 0:
@@ -138,8 +148,8 @@ cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Final *befor
         else:
             fold(task, &state, block)
     write_label(task, before)
-    single_out(task, i, &state)
-    before[0] = finish(task, i, y, logit(task, i, y), &state, rest_of(task, &state))
+    single_out(task, i, &state, kept_at(task, i, state.best, room))
+    before[0] = finish(task, i, y, x_y, &state, rest_of(task, &state))
     if task.out == NULL:
         before.row = -1
     elif task.n_blocks == 1 or task.at_once:
@@ -150,47 +160,18 @@ cdef void write_row(const Task *task, Final *final, const double *tops, char *ro
     cdef Py_ssize_t b
     if final.row >= 0:
         for b in range(task.n_blocks):
-            write_block(task, final, b, tops[b] if task.by_blocks else 0, room)
+            write_block(task, final, b, tops[b] if task.by_blocks else 0, kept_at(task, final.row, b, room))
     write_label(task, final)
     final.row = -1
 
 
 cdef inline char *kept_at(const Task *task, Py_ssize_t i, Py_ssize_t b, char *room) noexcept nogil:
-    """Where the exps of a block are kept: in the output, or aside."""
+    """Where the exps of a block are kept: in the output, or aside; NULL where they are not."""
+    if not task.keeps:
+        return NULL
     if not task.is_aside:
         return out_at(task, i, b)
     return room + (-<Py_ssize_t>room & (LINE - 1)) + b * BLOCK * task.lanes.weight_itemsize
-
-
-cdef void kept_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1, double *tops, char *room) noexcept nogil:
-    """One exp a logit: it stands in the output, which may be the logits, or aside, and is multiplied."""
-    cdef Py_ssize_t b
-    cdef double x_y = logit(task, i, y), a
-    cdef State state, block
-    cdef Sums sums
-    cdef Final final
-    block.other = block.t = block.d = 0
-    sums.above = -INFINITY
-    for b in range(task.n_blocks):
-        task.lanes.exps(first_at(task, i, b), kept_at(task, i, b, room), block_size(task, b), task.log2e,
-                        ahead(task, i, b + 2, row1), NULL, &sums)
-        block.m, block.s, block.alone, block.best = sums.max, sums.sum, sums.alone, b
-        tops[b] = block.m
-        if b == 0:
-            state = block
-        else:
-            fold(task, &state, block)
-        sums.above = state.m
-    b = state.best
-    if is_peaked(task, &state) and state.alone == UNKNOWN:
-        state.alone = (task.lanes.sum_of_others(kept_at(task, i, b, room), block_size(task, b))
-                       * task.lanes.relative(state.m, state.m, task.log2e))
-    final = finish(task, i, y, x_y, &state, rest_of(task, &state))
-    a = factor(task, &final)
-    for b in range(task.n_blocks):
-        task.lanes.multiply(kept_at(task, i, b, room), out_at(task, i, b), block_size(task, b),
-                            a * task.lanes.relative(tops[b], final.m, task.log2e), a, task.stream)
-    write_label(task, &final)
 
 
 cdef inline double logit(const Task *task, Py_ssize_t i, Py_ssize_t y) noexcept nogil:
@@ -264,9 +245,9 @@ cdef Final finish_with(const Task *task, Py_ssize_t i, Py_ssize_t y, double x_y,
     return final
 
 
-cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b, double top, char *room) noexcept nogil:
-    """How block b of a finished row, with maximum `top`, is written, but for the label's own share; `room`: where its exps
-    are, if the task keeps them there."""
+cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b, double top, char *kept) noexcept nogil:
+    """How block b of a finished row, with maximum `top`, is written, but for the label's own share; from its exps, where they
+    are `kept`."""
     cdef Late late
     late.block, late.map = block_at(task, final.row, b), map_of(task, final.m)
     late.block.keep, late.block.smooth = -task.keep * final.g, -task.smooth * final.g  # what is added
@@ -280,13 +261,13 @@ cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b, double 
     if task.by_blocks:
         late.write, late.block.top, late.block.most = task.lanes.write_exps, top, late.a
         late.a *= task.lanes.relative(top, final.m, task.log2e)
-        if task.keeps and room != NULL:
-            late.write, late.block.x = task.lanes.write_kept, kept_at(task, final.row, b, room)
+        if kept != NULL:
+            late.write, late.block.x = task.lanes.write_kept, kept
     return late
 
 
-cdef void write_block(const Task *task, const Final *final, Py_ssize_t b, double top, char *room) noexcept nogil:
-    cdef Late late = late_block(task, final, b, top, room)
+cdef void write_block(const Task *task, const Final *final, Py_ssize_t b, double top, char *kept) noexcept nogil:
+    cdef Late late = late_block(task, final, b, top, kept)
     late.write(&late.block, &late.map, late.a)
 
 
