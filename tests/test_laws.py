@@ -93,6 +93,26 @@ def test_rows_of_which_one_class_is_nearly_certain(backend, dtype):
 
 
 @dtype_names
+def test_rows_in_place_beside_ignored_ones(backend, dtype):
+    """A row's first maximum may be known from when the row before was read: not where that one is ignored, and wherever in
+    its cache lines a row lies."""
+    operation = OPERATIONS["cross_entropy_and_grad"]
+    for n_classes in (contract.BLOCK + 1, contract.BLOCK + 15, 9000):
+        x, labels = inputs_of("cross_entropy_and_grad", (9, n_classes), dtype)
+        x[range(9), [0, 1, 2, 3, 17, 18, 30, 31, n_classes - 1]] += np.asarray(9, x.dtype)
+        labels[[2, 3, 6, 8]] = -100
+        used = labels >= 0
+        written, right = operation(x, labels), operation.right(x[used], labels[used])
+        for offset in (0, 1, 5):
+            z = np.empty(offset + x.size, x.dtype)[offset:].reshape(x.shape)
+            z[:] = x
+            kept = operation(z, labels, out=z)
+            checks.check_results([a[used] for a in kept], right, dtype)
+            if backend != "numba":
+                checks.check_same_bits(kept, written)
+
+
+@dtype_names
 @pytest.mark.parametrize("first", [-np.inf, -300])
 def test_blocks_that_begin_far_below_their_maximum(backend, dtype, first):
     """What is guessed from a block's first logits may be of no use: in place, fresh, in any batch the bits are the same."""

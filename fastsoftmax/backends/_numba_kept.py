@@ -27,23 +27,40 @@ def last_kept_step(x, k, stop, s, by):
     return s + e
 
 
-@jit
-def exp_in_place(x, start, count, scale_log2e, ahead):
-    """Replace logits by e = 2^((x - reference)*log2e - c + RAISE); (maximum, sum exp(z - z_m), reference, c).
+@inlined
+def seen_step(x, k, m, n):
+    v, w = memory.load_pair(x, k)
+    return vec.larger(v, m), vec.larger(w, n)
 
+
+@jit
+def exp_in_place(x, start, count, scale_log2e, m, then, n_then, ahead):
+    """Replace logits by e = 2^((x - reference)*log2e - c + RAISE); (maximum, sum exp(z - z_m), reference, c, next maximum).
+
+    m: the maximum, or NaN where it is not known. Meanwhile that of the next block, x[then:then + n_then], is taken, before
+    its exps may stand in its place, and x[ahead:] fetched.
     c makes e about 2^RAISE at the maximum; it is 0, and the reference the maximum, where MAGIC - c would not be exact.
-    Fetches x[ahead:] meanwhile. s is NaN where the block holds one, inf with a +inf, 0 with -inf alone.
+    s is NaN where the block holds one, inf with a +inf, 0 with -inf alone.
     """
     _, _, large, _, lowest, up, _, _ = limits(x)
     log2e, w, stop = vec.scalar_like(x, scale_log2e), vec.width(x), start + count
-    m = vector_max(x, start, count)
+    if np.isnan(m):
+        m = vector_max(x, start, count)
     c = near(m * log2e)
     if not abs(c) < large:
         return kept_by_far(x, start, count, log2e, m)
+    m0 = m1 = m2 = m3 = vec.full(x, -np.inf)
+    seen, n_seen = then, n_then // (8 * w) * (8 * w)
     by = split_of(x, log2e, c, lowest, up)
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = vec.full(x, 0.0)
     whole = start + count // (8 * w) * (8 * w)
     for k in range(start, whole, 8 * w):
+        if seen < then + n_seen:
+            m0, m1 = seen_step(x, seen, m0, m1)
+            m2, m3 = seen_step(x, seen + 2 * w, m2, m3)
+            m0, m1 = seen_step(x, seen + 4 * w, m0, m1)
+            m2, m3 = seen_step(x, seen + 6 * w, m2, m3)
+            seen += 8 * w
         s0, s1 = kept_step(x, k, s0, s1, by, ahead + k - start)
         s2, s3 = kept_step(x, k + 2 * w, s2, s3, by, ahead + k - start + 2 * w)
         s4, s5 = kept_step(x, k + 4 * w, s4, s5, by, ahead + k - start + 4 * w)
@@ -58,7 +75,8 @@ def exp_in_place(x, start, count, scale_log2e, ahead):
         s6 = last_kept_step(x, whole + 6 * w, stop, s6, by)
         s7 = last_kept_step(x, whole + 7 * w, stop, s7, by)
     s = vec.total(s0, s1, s2, s3) + vec.total(s4, s5, s6, s7)
-    return m, math.ldexp(s, -int(up)) * np.exp2(vec.fused(-m, log2e, c)), 0.0, c
+    next_m = max(vec.top(m0, m1, m2, m3), vector_max(x, seen, then + n_then - seen)) if n_then > 0 else np.nan
+    return m, math.ldexp(s, -int(up)) * np.exp2(vec.fused(-m, log2e, c)), 0.0, c, next_m
 
 
 @jit
@@ -77,7 +95,7 @@ def kept_by_far(x, start, count, log2e, m):
     total = math.ldexp(vec.total(s, zero, zero, zero), -int(up))
     if np.isinf(m):
         total = np.nan if holds_nan else (np.inf if m > 0 else 0.0)
-    return m, total, base, 0.0
+    return m, total, base, 0.0, np.nan
 
 
 @inlined

@@ -190,9 +190,19 @@ def whole_row(a, n, i, y, before):
     return nobody()
 
 
+@inlined
+def after(n, i, b, row1):
+    """Where the block after block b of row i starts, and how many classes it has: none after the last one before row1."""
+    n_blocks = -(-n.n_classes // BLOCK)
+    if b + 1 < n_blocks:
+        return n.out0 + i * n.out_step + (b + 1) * BLOCK, min(BLOCK, n.n_classes - (b + 1) * BLOCK)
+    return (n.out0 + (i + 1) * n.out_step, min(BLOCK, n.n_classes)) if i + 1 < row1 else (n.out0, 0)
+
+
 @jit
-def kept_row(a, n, i, y, row1):
-    """In place, one exp a logit: exps stand where the logits were, then are multiplied."""
+def kept_row(a, n, i, y, row1, seen):
+    """In place, one exp a logit: exps stand where the logits were, then are multiplied. `seen`: the maximum of the first
+    block, or NaN; that of the next row's -> the same."""
     find_logits(a, n, i)
     f, n_blocks = nothing(), -(-n.n_classes // BLOCK)
     scales = np.empty((n_blocks, 2))
@@ -200,8 +210,10 @@ def kept_row(a, n, i, y, row1):
     for b in range(n_blocks):
         first, count = span(n, b)
         start = n.out0 + i * n.out_step + first
-        m, s, scales[b, 0], scales[b, 1] = kept.exp_in_place(a.out, start, count, n.inner * LOG2_E,
-                                                         ahead_of(n, i, b + 2, row1))
+        then, n_then = after(n, i, b, row1)
+        ahead = ahead_of(n, i, b + 2, row1)
+        m, s, scales[b, 0], scales[b, 1], seen = kept.exp_in_place(a.out, start, count, n.inner * LOG2_E, seen,
+                                                                   then, n_then, ahead)
         f = fold(f, b, m, s, 0.0, 0.0, n.inner)
     rest = f.best_sum + f.other - 1
     if np.isinf(f.m) or np.isnan(rest):
@@ -219,6 +231,7 @@ def kept_row(a, n, i, y, row1):
         by = math.ldexp(factor, -int(up)) * np.exp2(vec.fused(scales[b, 0] - final.m, log2e, scales[b, 1]))
         kept.multiply(a.out, n.out0 + i * n.out_step + first, count, by)
     put_labels(a, n, i, y, final)
+    return seen
 
 
 @jit
@@ -265,7 +278,7 @@ def one_phase(a, n, i, y, block0, block1, phase):
 def softmax_rows(a, n, row0, row1, block0, block1, phase):
     """Rows row0 to row1, or one phase of their blocks; the first row with a bad label, or -1."""
     a = without_owners(a)
-    before = nobody()
+    before, seen = nobody(), np.nan
     for i in range(row0, row1):
         y = label_of(a, n, i)
         if y == BAD:
@@ -274,10 +287,11 @@ def softmax_rows(a, n, row0, row1, block0, block1, phase):
             one_phase(a, n, i, y, block0, block1, phase)
         elif y == INERT:
             inert_row(a, n, i)
+            seen = np.nan
             if n.writes:
                 clear_row(a, n, i, 0, -(-n.n_classes // BLOCK))
         elif n.keeps:
-            kept_row(a, n, i, y, row1)
+            seen = kept_row(a, n, i, y, row1, seen)
         else:
             before = whole_row(a, n, i, y, before)
     write_row(a, n, before)

@@ -153,7 +153,7 @@ def sum_without_best(a, n, i, b, top):
     z = block_of(a, n, i, b)
     for k in range(len(z)):
         a.z[k] = z[k]
-    _, _, reference, c = kept.exp_in_place(a.z, 0, len(z), n.inner * LOG2_E, 0)
+    _, _, reference, c, _ = kept.exp_in_place(a.z, 0, len(z), n.inner * LOG2_E, np.nan, 0, 0, 0)
     return kept.rest(a.z, 0, len(z), top, reference, c, n.inner)
 
 
