@@ -8,8 +8,11 @@ import math
 import numpy as np
 
 from ..contract import ALL, BLOCK, FINALS, FINISH, STATES, WRITE
-from ._numba_cache import inlined, jit, kernel, pasted, sum_jit
-from ._numba_math import as_real, exp_of, put, real_of
+from . import _numba_lanes as lanes
+from . import _numba_memory as memory
+from . import _numba_vec as vec
+from ._numba_cache import inlined, jit, kernel, sum_jit
+from ._numba_math import real_of
 
 SOFTMAX_GRAD, LOG_SOFTMAX_GRAD, ENTROPY, KL_DIVERGENCE, JS_DIVERGENCE = range(5)
 GROUP = 64
@@ -104,39 +107,29 @@ def block_total(a, n, i, b):
     return dot(p, q) if n.kind == SOFTMAX_GRAD else total(q)
 
 
-@pasted
-def put_softmax_grad(p, dp, out, s):
-    for k in range(len(out)):
-        put(out, k, real_of(p[k]) * (real_of(dp[k]) - s))
+@inlined
+def grad_step(p, k, n, v, with_these):
+    dp, dp0, s = with_these
+    return v * (lanes.load(dp, dp0 + k, n, 0.0) - s)
 
 
-@pasted
-def put_log_softmax_grad(lp, dlp, out, s):
-    for k in range(len(out)):
-        put(out, k, real_of(dlp[k]) - exp_of(real_of(lp[k])) * s)
-
-
-@pasted
-def put_either(kind, p, dp, out, s):
-    if kind == SOFTMAX_GRAD:
-        put_softmax_grad(p, dp, out, s)
-    else:
-        put_log_softmax_grad(p, dp, out, s)
+@inlined
+def log_grad_step(lp, k, n, v, with_these):
+    dlp, dlp0, s = with_these
+    return lanes.load(dlp, dlp0 + k, n, 0.0) - lanes.exp(lp, v) * s
 
 
 @jit
 def write_block(a, n, i, s, b):
-    """out of one block. An input that out replaces is read as out, so that LLVM sees independent iterations."""
-    out = block(a.out, n.out0, n.out_step, n.n_classes, i, b)
-    p = block(a.x, n.x0, n.x_step, n.n_classes, i, b)
-    dp = block(a.q, n.q0, n.q_step, n.n_classes, i, b)
-    s = as_real(out, s)
-    if n.in_place == 1:
-        put_either(n.kind, out, dp, out, s)
-    elif n.in_place == 2:
-        put_either(n.kind, p, out, out, s)
+    """out of one block."""
+    p, dp, out = memory.of(a.x), memory.of(a.q), memory.of(a.out)
+    first, count = b * BLOCK, min(BLOCK, n.n_classes - b * BLOCK)
+    p0, out0 = n.x0 + i * n.x_step + first, n.out0 + i * n.out_step + first
+    with_these = dp, n.q0 + i * n.q_step + first, vec.full(out, s)
+    if n.kind == SOFTMAX_GRAD:
+        lanes.write_each(grad_step, with_these, p, p0, out, out0, count, n.streams)
     else:
-        put_either(n.kind, p, dp, out, s)
+        lanes.write_each(log_grad_step, with_these, p, p0, out, out0, count, n.streams)
 
 
 @jit
@@ -182,4 +175,6 @@ def pair_rows(a, n, row0, row1, block0, block1, phase):
             whole_row(a, n, i, n_blocks)
         else:
             one_phase(a, n, i, block0, block1, phase)
+    if n.streams:
+        memory.fence()
     return -1
