@@ -42,8 +42,8 @@ typedef struct {
 
 #define BLOCK_SIZE 4096                /* classes of a block, contract.BLOCK */
 
-/* The block after the one whose exps are kept, or no x: its maximum is taken, and what lies beyond it fetched, while this one's
- * exps are computed. A block's maximum must be known before its exps may stand in its place. */
+/* The block after the one whose exps are kept, or no x: its maximum is taken while this one's exps are computed, for it must be
+ * known before its own may stand in its place. */
 typedef struct {
     const void *x;
     Py_ssize_t n;

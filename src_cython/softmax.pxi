@@ -131,14 +131,17 @@ cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t r
     """Read row i while the row before is written; leave in `before` and `tops` what row i is to be written from, and where the
     task keeps exps, these."""
     cdef Py_ssize_t b
-    cdef double x_y = logit(task, i, y)  # before an exp stands in its place
+    cdef double x_y = 0
     cdef State state, block
     cdef Late late
+    if task.keeps:
+        x_y = logit(task, i, y)  # before an exp stands in its place
     for b in range(task.n_blocks):
         if before.row >= 0:
             late = late_block(task, before, b, tops[b] if task.by_blocks else 0, kept_at(task, before.row, b, room))
-        next.x, next.n = ahead(task, i, b + 1, row1), block_size(task, b + 1 if b + 1 < task.n_blocks else 0)
-        next.ahead = ahead(task, i, b + 2, row1)
+        if task.keeps:
+            next.x, next.n = ahead(task, i, b + 1, row1), block_size(task, b + 1 if b + 1 < task.n_blocks else 0)
+            next.ahead = ahead(task, i, b + 2, row1)
         block = block_state(task, i, b, state.m if b else -INFINITY, &late if before.row >= 0 else NULL,
                             kept_at(task, i, b, room), next)
         if task.by_blocks:
@@ -149,6 +152,8 @@ cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t r
             fold(task, &state, block)
     write_label(task, before)
     single_out(task, i, &state, kept_at(task, i, state.best, room))
+    if not task.keeps:
+        x_y = logit(task, i, y)  # from a cache: it was read
     before[0] = finish(task, i, y, x_y, &state, rest_of(task, &state))
     if task.out == NULL:
         before.row = -1
