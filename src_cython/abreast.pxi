@@ -39,7 +39,7 @@ cdef Py_ssize_t row_alone(const Task *task, Py_ssize_t i, Abreast *room) noexcep
     if task.out == NULL:
         return -1
     if task.kernel == LOG_SOFTMAX:
-        late = late_block(task, &final, 0, 0, NULL)
+        late = late_block(task, &final, 0, NULL, NULL)
         late.write(&late.block, &late.map, log1p_rest)
     else:
         task.lanes.short_write(room.e, task.n_classes, factor(task, &final), out_at(task, i, 0))

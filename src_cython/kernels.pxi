@@ -57,6 +57,11 @@ cdef struct Final:
     double g       # upstream gradient times scale
     double x_y     # the label's logit, read before the row may be overwritten
 
+# what a block of a row is written from, where exps are relative to its own maximum
+cdef struct Top:
+    double m       # maximum raw logit
+    int raised     # Sums.raised
+
 # a job with its pointers taken out: what every function below works on
 cdef struct Task:
     const Lanes *lanes
@@ -91,6 +96,7 @@ cdef struct Task:
     # soft targets where two rows of logits and targets and one of exps are more than the L2 cache holds, and one of each,
     # read twice, is not (100,000 float32, one thread: 9.1 -> 8.3 ms).
     bint at_once
+    bint guesses    # whether a block's maximum is guessed for that: the logits are still there where the guess is of no use
     bint is_aside   # in memory of their own: the output is too narrow, or the row before is written meanwhile
     int64_t ignore_index
     int kind              # of the second array: OF_PROBS, OF_LOGS, and for CENTERED others
@@ -119,7 +125,7 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
     cdef Py_ssize_t i
     cdef int64_t y
     cdef Final before  # the row that is written while the next one is read: memory does both at once
-    cdef double tops[KEPT_BLOCKS]  # and the maxima of its blocks
+    cdef Top tops[KEPT_BLOCKS]  # and the maxima of its blocks
     cdef Next next  # the block whose maximum is taken while the exps of the one before are kept
     if phase == ALL and task.stream and task.n_blocks == 1:
         return run_lines(task, row0, row1)
@@ -175,7 +181,7 @@ cdef void states_of(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t blo
         (<Final *>task.finals)[i].x_y = logit(task, i, y)
     for b in range(block0, block1):
         if task.kernel <= SOFT_CROSS_ENTROPY:
-            state = block_state(task, i, b, -INFINITY, NULL, NULL, NULL)
+            state = block_state(task, i, b, -INFINITY, NULL, NULL, NULL, NULL)
             single_out(task, i, &state, NULL)
             put_state(task, i, b, state)
         else:
@@ -184,7 +190,7 @@ cdef void states_of(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t blo
 
 cdef void derive(Task *task, bint writes, bint keep_exps) noexcept nogil:
     """The fields that follow from the others. keep_exps: whether the output may hold a row's exps meanwhile."""
-    cdef bint is_dense
+    cdef bint is_dense, is_narrow
     cdef Py_ssize_t k
     task.n_blocks = (task.n_classes + BLOCK - 1) // BLOCK
     # rounded as the lanes round it: 2^log2e then stands for e everywhere
@@ -205,9 +211,12 @@ cdef void derive(Task *task, bint writes, bint keep_exps) noexcept nogil:
     task.by_blocks = (1 < task.n_blocks <= KEPT_BLOCKS and task.n_classes * task.lanes.weight_itemsize <= KEPT_BYTES
                       and task.cap == 0
                       and (is_dense or not task.has_targets and (task.kernel == SOFTMAX or task.kernel == CROSS_ENTROPY)))
-    task.is_aside = is_dense or task.lanes.itemsize < task.lanes.weight_itemsize
+    is_narrow = task.lanes.itemsize < task.lanes.weight_itemsize
+    task.guesses = (task.by_blocks and writes and task.stream and not (is_dense or is_narrow)
+                    and 3 * task.n_classes * task.lanes.itemsize <= 2 * KEPT_BYTES)
+    task.is_aside = task.guesses or is_dense or is_narrow
     task.keeps = task.by_blocks and writes and (task.is_aside or keep_exps)
-    task.at_once = task.keeps
+    task.at_once = task.keeps and not task.guesses
     if task.kernel == SOFT_CROSS_ENTROPY:
         task.at_once = 5 * task.n_classes * task.lanes.itemsize > KEPT_BYTES
         task.keeps = task.keeps and not task.at_once
@@ -215,7 +224,7 @@ cdef void derive(Task *task, bint writes, bint keep_exps) noexcept nogil:
 
 cdef size_t kept_bytes(const Task *task) noexcept nogil:
     """Of the exps that a row keeps aside."""
-    return task.n_classes * task.lanes.weight_itemsize + LINE if task.keeps and task.is_aside else 0
+    return task.n_classes * task.lanes.weight_itemsize + (task.n_blocks + 1) * LINE if task.keeps and task.is_aside else 0
 
 
 cdef inline void *data(array) except? NULL:

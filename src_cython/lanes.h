@@ -25,7 +25,11 @@ typedef struct {
     Py_ssize_t n;
     int stream;                        /* whether out goes past the caches */
     double keep, smooth;
-    double top, most;                  /* the maximum of x, and what out does not exceed: of write_exps alone */
+    /* of write_exps alone: the maximum of x, and what out does not exceed; the exps that were kept of it, in the place of x or
+     * aside, or NULL, and by how many powers of two they are larger than from that maximum */
+    double top, most;
+    const void *e;
+    int raised;
     double mean;                       /* of f: of write_centered alone */
     int kind;
     double q_scale, q_shift;
@@ -57,9 +61,11 @@ typedef struct {
     double max, sum;                   /* the maximum m; sum exp(z - z_m) */
     double alone;                      /* that without one maximum, where it is less than PEAKED and m more than `above` */
     double above;
+    int raised;                        /* powers of two by which exps that were kept are larger than from m; or NOT_KEPT */
 } fs_sums;
 #define PEAKED 1.99                    /* of two equal maxima the sum is more, whatever the rounding of exps */
 #define UNKNOWN -1.0
+#define NOT_KEPT -1
 #define CLEAR 0x1p-40                  /* what is cut off, 2^12 times 2^LOW, is below the last bit of double */
 
 /* room for the exps of a block, and a vector beyond */
@@ -106,7 +112,7 @@ typedef struct {
     int (*any_nan)(const void *, Py_ssize_t);
     double (*exp_sum)(const void *, Py_ssize_t, const fs_map *);
     double (*sum_without_max)(const void *, Py_ssize_t, const fs_map *);
-    int (*max_exp_sum)(const void *, Py_ssize_t, double, const fs_late *, fs_sums *);
+    int (*max_exp_sum)(const void *, void *, Py_ssize_t, double, const fs_late *, fs_sums *);
     void (*target_sums)(const fs_block *, const fs_map *, int, double *, double *);
     double (*short_rest)(const void *, Py_ssize_t, double, double, const void *, void *);
     void (*short_write)(const void *, Py_ssize_t, double, void *);
@@ -136,7 +142,6 @@ typedef struct {
     Py_ssize_t (*pick)(const void *, Py_ssize_t, const fs_map *, double, double, double, Py_ssize_t);
     int (*centered_sums)(const fs_block *, const fs_map *, const fs_late *, fs_seen *);
     void (*write_centered)(const fs_block *, const fs_map *, double);
-    void (*write_kept)(const fs_block *, const fs_map *, double);
     void (*step)(const fs_step *, Py_ssize_t, Py_ssize_t);
 } fs_lanes;
 
@@ -146,6 +151,10 @@ typedef struct {
 #define AHEAD_BYTES 8192               /* fetched while a block is read: loss of 512 x 100,000 float64 15.7 -> 13.4 ms */
 #define HEADROOM_f 60                  /* powers of two that a sum of 2^12 terms may lie above 1 */
 #define HEADROOM_d 400
+/* The same of exps that are kept. To the bit they serve as those from a block's maximum, if their factor is not beyond
+ * 2^-SERVING or 2^SERVING: its product with LOWER is a normal number then, and what the others leave out becomes 0. */
+#define HEADROOM_KEPT 20
+#define SERVING 0x1p40
 
 #define LEAST_f 0x1p-60 /* times LOWER it is a normal number */
 #define LEAST_d 0x1p-500

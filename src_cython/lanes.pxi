@@ -10,7 +10,10 @@ cdef extern from "lanes.h":
         void *out
         Py_ssize_t n
         int stream
-        double keep, smooth, top, most, mean
+        double keep, smooth, top, most
+        const void *e
+        int raised
+        double mean
         int kind
         double q_scale, q_shift
     ctypedef struct Late "fs_late":
@@ -21,6 +24,7 @@ cdef extern from "lanes.h":
         Py_ssize_t piece
     ctypedef struct Sums "fs_sums":
         double max, sum, alone, above
+        int raised
     ctypedef struct Next "fs_next":
         const void *x
         Py_ssize_t n
@@ -56,7 +60,7 @@ cdef extern from "lanes.h":
         int (*any_nan)(const void *, Py_ssize_t) noexcept nogil
         double (*exp_sum)(const void *, Py_ssize_t, const Map *) noexcept nogil
         double (*sum_without_max)(const void *, Py_ssize_t, const Map *) noexcept nogil
-        int (*max_exp_sum)(const void *, Py_ssize_t, double, const Late *, Sums *) noexcept nogil
+        int (*max_exp_sum)(const void *, void *, Py_ssize_t, double, const Late *, Sums *) noexcept nogil
         void (*target_sums)(const Block *, const Map *, int, double *, double *) noexcept nogil
         double (*short_rest)(const void *, Py_ssize_t, double, double, const void *, void *) noexcept nogil
         void (*short_write)(const void *, Py_ssize_t, double, void *) noexcept nogil
@@ -86,10 +90,10 @@ cdef extern from "lanes.h":
         Py_ssize_t (*pick)(const void *, Py_ssize_t, const Map *, double, double, double, Py_ssize_t) noexcept nogil
         int (*centered_sums)(const Block *, const Map *, const Late *, Seen *) noexcept nogil
         void (*write_centered)(const Block *, const Map *, double) noexcept nogil
-        void (*write_kept)(const Block *, const Map *, double) noexcept nogil
         void (*step)(const StepJob *, Py_ssize_t, Py_ssize_t) noexcept nogil
     void fence() noexcept nogil
     enum: BLOCK "BLOCK_SIZE"
+    enum: VEC_BYTES, NOT_KEPT
     double PEAKED, UNKNOWN
     enum: TOP_GROUPS, FEW, OF_PROBS, OF_LOGS, OF_SECOND, OF_LOGITS
     const Lanes *fs_table[4]

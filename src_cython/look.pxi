@@ -284,7 +284,7 @@ cdef double masses_of(const Task *task, Py_ssize_t i, double *tops, double *mass
     cdef State state
     cdef double total = 0
     for b in range(task.n_blocks):
-        state = block_state(task, i, b, INFINITY, NULL, NULL, NULL)
+        state = block_state(task, i, b, INFINITY, NULL, NULL, NULL, NULL)
         tops[b], masses[b] = state.m, state.s
         if tops[b] > tops[best[0]]:
             best[0] = b

@@ -93,6 +93,7 @@ cdef inline Block block_at(const Task *task, Py_ssize_t i, Py_ssize_t b) noexcep
     block.stream = task.stream
     block.keep, block.smooth = task.keep, task.smooth
     block.top = block.most = 0
+    block.e, block.raised = NULL, 0
     block.kind, block.q_scale = task.kind, task.q_scale
     block.q_shift = 0.0 if task.shifts == NULL else task.shifts[i]
     return block

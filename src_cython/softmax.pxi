@@ -1,16 +1,17 @@
 # Softmax and cross-entropy: a row's state is read, its results follow from the state, then it is written.
 
 cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, double above, const Late *late,
-                       char *kept, Next *next) noexcept nogil:
+                       char *kept, Next *next, Top *top) noexcept nogil:
     """One block's state, with a block of the row before written meanwhile; its exps go to `kept`, if that is not NULL, which
-    may be where its logits are. `above`: a maximum not larger than it is not the row's. Whatever is read twice is read from
-    L1."""
+    may be where its logits are, and what they are relative to to `top`. `above`: a maximum not larger than it is not the row's.
+    Whatever is read twice is read from L1."""
     cdef State state
     cdef Sums sums
     cdef Py_ssize_t n = block_size(task, b)
     cdef const char *x = first_at(task, i, b)
     cdef Map map
     cdef Block block
+    cdef bint is_known = kept != NULL and not task.guesses  # the maximum, before any exp
     state.other = state.t = state.d = 0
     state.best = b
     sums.alone, sums.above = UNKNOWN, above
@@ -18,14 +19,16 @@ cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, double abov
         if late != NULL:
             late.write(&late.block, &late.map, late.a)
         sums.max = task.lanes.block_max(x, n)
-    if kept != NULL:
+    if is_known:
         task.lanes.exps(x, kept, n, task.log2e, next, late, &sums)
-    elif task.cap > 0 or not task.lanes.max_exp_sum(x, n, task.log2e, late, &sums):
+    elif task.cap > 0 or not task.lanes.max_exp_sum(x, kept, n, task.log2e, late, &sums):
         map = map_of(task, reference(task, sums.max))
         sums.sum = task.lanes.exp_sum(x, n, &map)
     state.m, state.s, state.alone = sums.max, sums.sum, sums.alone
-    if state.m == INFINITY and task.cap == 0 and kept == NULL:
+    if state.m == INFINITY and task.cap == 0 and not is_known:
         state.s = NAN if task.lanes.any_nan(x, n) else INFINITY
+    if top != NULL:
+        top.m, top.raised = sums.max, sums.raised
     if task.has_targets:
         block, map = block_at(task, i, b), map_of(task, reference(task, state.m))
         block.smooth = task.smooth / task.unit
@@ -122,11 +125,11 @@ cdef bint short_row(const Task *task, Py_ssize_t i, Py_ssize_t y) noexcept nogil
         task.lanes.short_write(kept.exps, task.n_classes, factor(task, &final), out_at(task, i, 0))
         write_label(task, &final)
     elif task.out != NULL:
-        write_block(task, &final, 0, state.m, NULL)
+        write_block(task, &final, 0, NULL, NULL)
     return True
 
 
-cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1, Final *before, double *tops, Next *next,
+cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t row1, Final *before, Top *tops, Next *next,
                       char *room) noexcept nogil:
     """Read row i while the row before is written; leave in `before` and `tops` what row i is to be written from, and where the
     task keeps exps, these."""
@@ -138,20 +141,18 @@ cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t r
         x_y = logit(task, i, y)  # before an exp stands in its place
     for b in range(task.n_blocks):
         if before.row >= 0:
-            late = late_block(task, before, b, tops[b] if task.by_blocks else 0, kept_at(task, before.row, b, room))
-        if task.keeps:
+            late = late_block(task, before, b, &tops[b], kept_at(task, before.row, b, room))
+        if task.keeps and not task.guesses:
             next.x, next.n = ahead(task, i, b + 1, row1), block_size(task, b + 1 if b + 1 < task.n_blocks else 0)
             next.ahead = ahead(task, i, b + 2, row1)
         block = block_state(task, i, b, state.m if b else -INFINITY, &late if before.row >= 0 else NULL,
-                            kept_at(task, i, b, room), next)
-        if task.by_blocks:
-            tops[b] = block.m
+                            kept_at(task, i, b, room), next, &tops[b] if task.by_blocks else NULL)
         if b == 0:
             state = block
         else:
             fold(task, &state, block)
     write_label(task, before)
-    single_out(task, i, &state, kept_at(task, i, state.best, room))
+    single_out(task, i, &state, NULL if task.guesses else kept_at(task, i, state.best, room))
     if not task.keeps:
         x_y = logit(task, i, y)  # from a cache: it was read
     before[0] = finish(task, i, y, x_y, &state, rest_of(task, &state))
@@ -161,11 +162,11 @@ cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t r
         write_row(task, before, tops, room)
 
 
-cdef void write_row(const Task *task, Final *final, const double *tops, char *room) noexcept nogil:
+cdef void write_row(const Task *task, Final *final, const Top *tops, char *room) noexcept nogil:
     cdef Py_ssize_t b
     if final.row >= 0:
         for b in range(task.n_blocks):
-            write_block(task, final, b, tops[b] if task.by_blocks else 0, kept_at(task, final.row, b, room))
+            write_block(task, final, b, &tops[b], kept_at(task, final.row, b, room))
     write_label(task, final)
     final.row = -1
 
@@ -176,7 +177,8 @@ cdef inline char *kept_at(const Task *task, Py_ssize_t i, Py_ssize_t b, char *ro
         return NULL
     if not task.is_aside:
         return out_at(task, i, b)
-    return room + (-<Py_ssize_t>room & (LINE - 1)) + b * BLOCK * task.lanes.weight_itemsize
+    return (room + (-<Py_ssize_t>room & (LINE - 1)) + b * (BLOCK * task.lanes.weight_itemsize + LINE)
+            + (<Py_ssize_t>first_at(task, i, b) & (VEC_BYTES - 1) if task.guesses else 0))  # aligned where the logits are
 
 
 cdef inline double logit(const Task *task, Py_ssize_t i, Py_ssize_t y) noexcept nogil:
@@ -192,6 +194,7 @@ cdef void softmax_phase(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t
                         int phase) noexcept nogil:
     """softmax_row cut in pieces: `states` hold what was read, `finals` what is to be written from."""
     cdef State state
+    cdef Top top
     cdef Py_ssize_t b
     cdef Final *finals = <Final *>task.finals
     if phase == FINISH:
@@ -204,7 +207,8 @@ cdef void softmax_phase(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t
             write_label(task, &finals[i])
     else:
         for b in range(block0, block1):
-            write_block(task, &finals[i], b, get_state(task, i, b).m, NULL)
+            top.m, top.raised = get_state(task, i, b).m, NOT_KEPT
+            write_block(task, &finals[i], b, &top, NULL)
 
 
 cdef inline bint has_results(const Task *task) noexcept nogil:
@@ -250,12 +254,13 @@ cdef Final finish_with(const Task *task, Py_ssize_t i, Py_ssize_t y, double x_y,
     return final
 
 
-cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b, double top, char *kept) noexcept nogil:
-    """How block b of a finished row, with maximum `top`, is written, but for the label's own share; from its exps, where they
+cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b, const Top *top, char *kept) noexcept nogil:
+    """How block b of a finished row is written, but for the label's own share; from its exps, where they
     are `kept`."""
     cdef Late late
     late.block, late.map = block_at(task, final.row, b), map_of(task, final.m)
-    late.block.keep, late.block.smooth = -task.keep * final.g, -task.smooth * final.g  # what is added
+    late.block.keep = -task.keep * final.g  # what is added
+    late.block.smooth = -task.smooth * final.g if task.smooth != 0 else 0.0  # no targets are none, be g infinite
     late.piece = PIECE
     if task.kernel == LOG_SOFTMAX:
         late.write, late.a = task.lanes.write_log_probs, log1p(final.rest)
@@ -264,14 +269,16 @@ cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b, double 
         return late
     late.write, late.a = task.lanes.write_probs, factor(task, final)
     if task.by_blocks:
-        late.write, late.block.top, late.block.most = task.lanes.write_exps, top, late.a
-        late.a *= task.lanes.relative(top, final.m, task.log2e)
-        if kept != NULL:
-            late.write, late.block.x = task.lanes.write_kept, kept
+        late.write, late.block.top, late.block.most = task.lanes.write_exps, top.m, late.a
+        late.a *= task.lanes.relative(top.m, final.m, task.log2e)
+        if kept != NULL and top.raised != NOT_KEPT:
+            late.block.e, late.block.raised = kept, top.raised
+        if task.guesses:
+            late.piece = LIGHT_PIECE // task.lanes.itemsize
     return late
 
 
-cdef void write_block(const Task *task, const Final *final, Py_ssize_t b, double top, char *kept) noexcept nogil:
+cdef void write_block(const Task *task, const Final *final, Py_ssize_t b, const Top *top, char *kept) noexcept nogil:
     cdef Late late = late_block(task, final, b, top, kept)
     late.write(&late.block, &late.map, late.a)
 

@@ -43,6 +43,12 @@ def swapped(a):
     return a if a.dtype.name == "bfloat16" else a.astype(a.dtype.newbyteorder())
 
 
+def in_line(size, dtype, skip):
+    """An array that begins `skip` elements after the start of a cache line."""
+    memory = np.zeros((size + skip) * np.dtype(dtype).itemsize + 64, np.uint8)
+    return memory[-memory.ctypes.data % 64 :][: (size + skip) * np.dtype(dtype).itemsize].view(dtype)[skip:]
+
+
 def unaligned(a):
     memory = np.zeros(a.nbytes + 1, np.uint8)
     memory[1:] = np.frombuffer(a.tobytes(), np.uint8)
