@@ -104,7 +104,7 @@ cdef int64_t run_given(Task *task, int dtype, int64_t n_rows, int64_t n_classes,
         return API_BAD_STRIDE
     task.stream = (task.out != NULL and task.out != task.first
                    and n_rows * n_classes * task.lanes.itemsize >= STREAMED_BYTES)
-    derive(task, task.out != NULL, not task.stream)
+    derive(task, not task.stream)
     return run_alone_or_shared(task, n_rows, 1 if options == NULL else min(options.n_threads, MOST_CUTS))
 
 

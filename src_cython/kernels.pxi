@@ -188,9 +188,9 @@ cdef void states_of(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t blo
             task.states[(i * task.n_blocks + b) * PARTS] = block_sum(task, i, b)
 
 
-cdef void derive(Task *task, bint writes, bint keep_exps) noexcept nogil:
+cdef void derive(Task *task, bint keep_exps) noexcept nogil:
     """The fields that follow from the others. keep_exps: whether the output may hold a row's exps meanwhile."""
-    cdef bint is_dense, is_narrow
+    cdef bint is_dense, is_narrow, may_guess, is_fit
     cdef Py_ssize_t k
     task.n_blocks = (task.n_classes + BLOCK - 1) // BLOCK
     # rounded as the lanes round it: 2^log2e then stands for e everywhere
@@ -212,11 +212,12 @@ cdef void derive(Task *task, bint writes, bint keep_exps) noexcept nogil:
                       and task.cap == 0
                       and (is_dense or not task.has_targets and (task.kernel == SOFTMAX or task.kernel == CROSS_ENTROPY)))
     is_narrow = task.lanes.itemsize < task.lanes.weight_itemsize
-    task.guesses = (task.by_blocks and writes and task.stream and not (is_dense or is_narrow)
-                    and 3 * task.n_classes * task.lanes.itemsize <= 2 * KEPT_BYTES)
-    task.is_aside = task.guesses or is_dense or is_narrow
-    task.keeps = task.by_blocks and writes and (task.is_aside or keep_exps)
-    task.at_once = task.keeps and not task.guesses
+    may_guess = VEC_BYTES > 16 and not (is_dense or is_narrow) and task.out != task.first  # with FMA: is_exact in lanes_read.inc
+    is_fit = 3 * task.n_classes * task.lanes.itemsize <= 2 * KEPT_BYTES  # for a row of exps between two of logits
+    task.is_aside = is_dense or is_narrow or may_guess and task.stream and is_fit
+    task.keeps = task.by_blocks and task.out != NULL and (task.is_aside or keep_exps)
+    task.guesses = task.keeps and may_guess
+    task.at_once = task.keeps and not (task.guesses and task.stream)
     if task.kernel == SOFT_CROSS_ENTROPY:
         task.at_once = 5 * task.n_classes * task.lanes.itemsize > KEPT_BYTES
         task.keeps = task.keeps and not task.at_once
@@ -282,7 +283,7 @@ cdef class Bound:
         task.stream = job.stream
         task.kind, task.minus_entropy, task.q_scale = KINDS[job.kind], job.minus_entropy, job.q_scale
         task.shifts = <const double *>data(job.shifts)
-        derive(task, job.out is not None, job.keep_exps)
+        derive(task, job.keep_exps)
 
     def __call__(self, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t block0, Py_ssize_t block1, int phase):
         cdef Cut cut

@@ -358,7 +358,7 @@ cdef class Looking:
         task.n_classes = cnp.PyArray_DIM(<cnp.ndarray>job.logits, 1)
         task.labels = <const int64_t *>data(job.labels)
         task.scale, task.cap, task.ignore_index = job.scale, job.cap, job.ignore_index
-        derive(task, False, False)
+        derive(task, False)
         self.look.stats = <double *>data(job.stats)
         self.look.ids, self.look.values = <int64_t *>data(job.ids), <double *>data(job.values)
         self.look.k = 0 if job.ids is None else cnp.PyArray_DIM(<cnp.ndarray>job.ids, 1)

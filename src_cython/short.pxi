@@ -46,13 +46,13 @@ def short_cut(kernel, dict defaults, tuple arguments, dict options, get_num_thre
             return None
         losses = one_a_row(logits)
         task.losses = <double *>data(losses)
-    derive(&task, "out" in defaults, "out" in defaults and not splits)
     if task.kernel == CROSS_ENTROPY or task.kernel == LSE:
         lse = one_a_row(logits)
         task.lse = <double *>data(lse)
     if "out" in defaults:
         out = PyArray_NewLikeArray(logits, cnp.NPY_CORDER, NULL, 0) if out is None else out
         task.out, task.out_stride = <char *>data(out), task.first_stride
+    derive(&task, not splits)
     bad = run_split_rows(&task, n_rows, n_threads) if splits else run_all_rows(&task, n_rows, n_threads)
     if bad >= 0:
         return bad

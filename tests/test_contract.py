@@ -94,15 +94,16 @@ def test_streamed_rows_of_one_block(backend, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_streamed_rows_of_several_blocks(backend, dtype):
-    """To the bit as those that are not: wherever rows lie in their cache lines, however far a block's first logits are from its
-    maximum, whatever the factor of an exp, down to where exps are cut off."""
+def test_streamed_and_kept_rows(backend, dtype):
+    """To the bit as those that are neither: wherever rows lie in their cache lines, however far a block's first logits are
+    from its maximum, whatever the factor of an exp, down to where exps are cut off."""
     n_rows, row, rng = 12, dtypes.find(dtype_of(dtype)), np.random.default_rng(3)
-    factors = np.array([1, 2.0**-60, -(2.0**-41), 2.0**41, -(2.0**70), 0, 1e-300, np.inf, np.nan, 2.0**60, -(2.0**-70), 2.0**-44])
+    powers = np.array([-60, -41, 41, 70, 60, -70, -44])
+    factors = np.array([0, np.inf, np.nan, 1e-300, 1, *(2.0**powers * (-1) ** np.arange(7))])
     for n_classes in (contract.BLOCK + 1, 9001, 3 * contract.BLOCK + 50):
         x, labels = oracle.problem(n_rows, n_classes, np.dtype("float64"))
         for k in range(0, n_classes, contract.BLOCK):
-            x[:, k:k + 40] -= 2 * np.arange(n_rows)[:, None]
+            x[:, k:k + 40] -= (5 * np.arange(n_rows) % n_rows)[:, None]
         cut_off = 1064 if dtype == "float64" else 132.4
         x[:, 1::3] -= cut_off * rng.uniform(0.4, 0.8, x[:, 1::3].shape)
         x[:, 2::3] -= cut_off * rng.uniform(0.95, 1.02, x[:, 2::3].shape)
@@ -118,14 +119,16 @@ def test_streamed_rows_of_several_blocks(backend, dtype):
             memory = in_line(n_rows * (n_classes + apart) + 70, x.dtype, start)
             memory[:] = 3
             out = dtypes.carrier_view(memory, row)[:-70].reshape(n_rows, -1)[:, :n_classes]
-            job = contract.Job("cross_entropy_rows", row, dtypes.carrier_view(logits, row), None, out, labels,
-                               losses=np.empty(n_rows), lse=np.empty(n_rows), stream=True, **options)
-            run = backends.load(backend).bind(job)
-            with np.errstate(all="ignore"):
-                for cut in ((4, n_rows), (0, 1), (1, 4)):
-                    assert run(*cut, 0, contract.n_blocks(n_classes), contract.ALL) == -1
-            checks.check_same_bits([out, job.losses], [dtypes.carrier_view(right, row), losses])
-            assert (memory == 3).sum() == len(memory) - right.size
+            for stream in (True, False):
+                job = contract.Job("cross_entropy_rows", row, dtypes.carrier_view(logits, row), None, out, labels,
+                                   losses=np.empty(n_rows), lse=np.empty(n_rows), stream=stream,
+                                   keep_exps=not stream, **options)
+                run = backends.load(backend).bind(job)
+                with np.errstate(all="ignore"):
+                    for cut in ((4, n_rows), (0, 1), (1, 4)):
+                        assert run(*cut, 0, contract.n_blocks(n_classes), contract.ALL) == -1
+                checks.check_same_bits([out, job.losses], [dtypes.carrier_view(right, row), losses])
+                assert (memory == 3).sum() == len(memory) - right.size
 
 
 def test_weights_are_added_in_float64(backend):
