@@ -51,10 +51,7 @@ def test_in_place_only_when_asked(backend, dtype):
         np.testing.assert_array_equal(logits, before)
         same = fs.cross_entropy_and_grad(logits, labels, out=logits)
         assert same.dlogits is logits
-        assert same.loss == fresh.loss  # to the bit; Numba may round a gradient in place otherwise
-        np.testing.assert_array_equal(same.lse, fresh.lse)
-        if backend != "numba":
-            checks.check_same_bits(same, fresh)
+        checks.check_same_bits(same, fresh)
         _, right = reference.cross_entropy(before, labels)
         for dlogits in (fresh.dlogits, same.dlogits):
             checks.check_elements(dlogits, right, before, dtype)

@@ -22,13 +22,11 @@ def test_inputs_are_untouched(backend, name, dtype):
 @dtype_names
 @operation_names
 def test_in_place_gives_the_same_bits(backend, name, dtype):
-    """But on Numba, which rounds exps that are kept in place otherwise: within the same budget there."""
     operation, sizes = OPERATIONS[name], (7, 97, contract.BLOCK, contract.BLOCK + 1, 10_000)
     if operation.takes_out:
         for n_classes in sizes:
             inputs = inputs_of(name, (3, n_classes), dtype)
-            if backend != "numba" or n_classes <= contract.BLOCK:
-                checks.check_in_place(operation, inputs)
+            checks.check_in_place(operation, inputs)
             same = [a.copy() for a in inputs]
             checks.check_results(operation(*same, out=same[0]), operation.right(*inputs), dtype)
 
@@ -88,8 +86,7 @@ def test_rows_of_which_one_class_is_nearly_certain(backend, dtype):
         written, *_ = fs.cross_entropy_and_grad(x, at, reduction="none")
         kept = x.copy()
         in_place, *_ = fs.cross_entropy_and_grad(kept, at, reduction="none", out=kept)
-        if backend != "numba":
-            checks.check_same_bits((written, in_place), (alone, alone))
+        checks.check_same_bits((written, in_place), (alone, alone))
 
 
 @dtype_names
@@ -108,8 +105,7 @@ def test_rows_in_place_beside_ignored_ones(backend, dtype):
             z[:] = x
             kept = operation(z, labels, out=z)
             checks.check_results([a[used] for a in kept], right, dtype)
-            if backend != "numba":
-                checks.check_same_bits(kept, written)
+            checks.check_same_bits(kept, written)
 
 
 @dtype_names
@@ -120,8 +116,7 @@ def test_blocks_that_begin_far_below_their_maximum(backend, dtype, first):
         x, *labels = inputs_of(name, (900 if dtype == "bfloat16" else 450, 10_000), dtype)
         for k in range(0, 10_000, contract.BLOCK):
             x[::2, k:k + 40] = first
-        if backend != "numba":
-            checks.check_in_place(OPERATIONS[name], (x[:5], *(y[:5] for y in labels)))
+        checks.check_in_place(OPERATIONS[name], (x[:5], *(y[:5] for y in labels)))
         checks.check_batch(OPERATIONS[name], (x, *labels), rows=(0, 3, 448))
 
 

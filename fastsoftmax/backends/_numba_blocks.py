@@ -157,42 +157,45 @@ def write_late(a, n, late, start, stop):
 def max_exp_sum(x, start, count, scale_log2e, a, n, late, piece):
     """(whether it could, maximum m, sum exp(z - z_m)) of a block, in one reading, z = x*scale.
 
-    e = 2^(x*log2e - c) with c guessed from the first vector: useless where that is -inf or large, or more than
+    e = 2^(x*log2e - c) with c guessed from the first vector, and from all where that is -inf or large, or more than
     2^HEADROOM too low. A NaN is in the sum, not in the maximum. The block `late` is written in any case, `piece` by piece.
     """
     _, _, large, lowest, _, _, _, headroom = limits(x)
     log2e, w, stop = vec.scalar_like(x, scale_log2e), vec.width(x), start + count
-    c = near(first_max(x, start, count) * log2e)
+    c, is_written = near(first_max(x, start, count) * log2e), False
     if not abs(c) < large:
         write_late(a, n, late, 0, count)
-        return False, 0.0, 0.0
-    by = split_of(x, log2e, c, lowest, 0.0)
-    m0 = m1 = m2 = m3 = vec.full(x, -np.inf)
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = vec.full(x, 0.0)
-    for first in range(0, count, piece):
-        end = min(first + piece, count)
-        write_late(a, n, late, first, end)
-        whole = start + first + (end - first) // (8 * w) * (8 * w)
-        for k in range(start + first, whole, 8 * w):
-            m0, m1, s0, s1 = fused_step(x, k, m0, m1, s0, s1, by)
-            m2, m3, s2, s3 = fused_step(x, k + 2 * w, m2, m3, s2, s3, by)
-            m0, m1, s4, s5 = fused_step(x, k + 4 * w, m0, m1, s4, s5, by)
-            m2, m3, s6, s7 = fused_step(x, k + 6 * w, m2, m3, s6, s7, by)
-        if whole < start + end:
-            m0, s0 = last_step(x, whole, stop, m0, s0, by)
-            m1, s1 = last_step(x, whole + w, stop, m1, s1, by)
-            m2, s2 = last_step(x, whole + 2 * w, stop, m2, s2, by)
-            m3, s3 = last_step(x, whole + 3 * w, stop, m3, s3, by)
-            m0, s4 = last_step(x, whole + 4 * w, stop, m0, s4, by)
-            m1, s5 = last_step(x, whole + 5 * w, stop, m1, s5, by)
-            m2, s6 = last_step(x, whole + 6 * w, stop, m2, s6, by)
-            m3, s7 = last_step(x, whole + 7 * w, stop, m3, s7, by)
-    m = vec.top(m0, m1, m2, m3)
-    exact = near(m * log2e)  # from guess to exact is a power of two: the sum does not depend on the guess
-    if not exact - c < headroom:
-        return False, m, 0.0
-    s = vec.total(s0, s1, s2, s3) + vec.total(s4, s5, s6, s7)
-    return True, m, math.ldexp(s, int(c - exact)) * np.exp2(vec.fused(-m, log2e, exact))
+        c, is_written = near(vector_max(x, start, count) * log2e), True
+    while abs(c) < large:
+        by = split_of(x, log2e, c, lowest, 0.0)
+        m0 = m1 = m2 = m3 = vec.full(x, -np.inf)
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = vec.full(x, 0.0)
+        for first in range(0, count, piece):
+            end = min(first + piece, count)
+            if not is_written:
+                write_late(a, n, late, first, end)
+            whole = start + first + (end - first) // (8 * w) * (8 * w)
+            for k in range(start + first, whole, 8 * w):
+                m0, m1, s0, s1 = fused_step(x, k, m0, m1, s0, s1, by)
+                m2, m3, s2, s3 = fused_step(x, k + 2 * w, m2, m3, s2, s3, by)
+                m0, m1, s4, s5 = fused_step(x, k + 4 * w, m0, m1, s4, s5, by)
+                m2, m3, s6, s7 = fused_step(x, k + 6 * w, m2, m3, s6, s7, by)
+            if whole < start + end:
+                m0, s0 = last_step(x, whole, stop, m0, s0, by)
+                m1, s1 = last_step(x, whole + w, stop, m1, s1, by)
+                m2, s2 = last_step(x, whole + 2 * w, stop, m2, s2, by)
+                m3, s3 = last_step(x, whole + 3 * w, stop, m3, s3, by)
+                m0, s4 = last_step(x, whole + 4 * w, stop, m0, s4, by)
+                m1, s5 = last_step(x, whole + 5 * w, stop, m1, s5, by)
+                m2, s6 = last_step(x, whole + 6 * w, stop, m2, s6, by)
+                m3, s7 = last_step(x, whole + 7 * w, stop, m3, s7, by)
+        m, is_written = vec.top(m0, m1, m2, m3), True
+        exact = near(m * log2e)  # from guess to exact is a power of two: the sum does not depend on the guess
+        if exact - c < headroom:
+            s = vec.total(s0, s1, s2, s3) + vec.total(s4, s5, s6, s7)
+            return True, m, math.ldexp(s, int(c - exact)) * np.exp2(vec.fused(-m, log2e, exact))
+        c = exact
+    return False, 0.0, 0.0
 
 
 @jit
@@ -249,31 +252,51 @@ def each_vector(step, with_these, x, x0, out, out0, count, streams):
 
 
 @inlined
+def relative(x, m, scale_log2e):
+    """(reference, c, exp(z - z_m) over 2^((x - reference)*log2e - c)): c an even integer that makes the power about 1 at the
+    maximum m; or 0, and the reference m, where MAGIC - c would not be exact."""
+    _, _, large, _, _, _, _, _ = limits(x)
+    log2e = vec.scalar_like(x, scale_log2e)
+    c = near(m * log2e)
+    if abs(c) < large:
+        return 0.0, c, np.exp2(vec.fused(-m, log2e, c))
+    return 0.0 if np.isinf(m) else m, 0.0, 1.0
+
+
+@inlined
+def most(x, factor, less):
+    """What factor*p - less does not exceed: a power at the maximum may be rounded up."""
+    return vec.full(x, factor if factor > 0 else np.inf) + vec.full(x, -less)
+
+
+@inlined
 def exp_step(x, v, with_these):
-    """exp(z - z_m)*factor - less, with these: m, how exponents are split, 2^-RAISE*factor, -less."""
-    m, by, factor, minus_less = with_these
-    return vec.fma(exp2_split(x, v - m, by), factor, minus_less)
+    """exp(z - z_m)*factor - less, with these: reference, how exponents are split, 2^-RAISE*factor, -less, what is most."""
+    reference, by, factor, minus_less, most = with_these
+    return vec.smaller(most, vec.fma(exp2_split(x, v - reference, by), factor, minus_less))
 
 
 @inlined
 def exp_step_by_two(x, v, with_these):
     """The same with the factor in two, so that only the last product can leave the normal numbers."""
-    m, by, first, last, minus_less = with_these
-    return vec.fma(exp2_split(x, v - m, by) * first, last, minus_less)
+    reference, by, first, last, minus_less, most = with_these
+    return vec.smaller(most, vec.fma(exp2_split(x, v - reference, by) * first, last, minus_less))
 
 
 @jit
-def write_exps(x, x0, out, out0, count, m, scale_log2e, factor, less, streams):
-    """out = factor*exp(z - z_m) - less."""
+def write_exps(x, x0, out, out0, count, about, scale_log2e, factor, less, streams):
+    """out = factor*exp(z - z_m) - less, with what is `relative` to m: to the bit as from kept exps."""
     _, _, _, _, lowest, up, least, _ = limits(x)
-    reference, minus_less, lower = vec.full(x, m), vec.full(x, -less), 2.0**-up
-    by = split_of(x, vec.scalar_like(x, scale_log2e), 0.0, lowest, up)
+    base, c, over = about
+    reference, minus_less, lower = vec.full(x, base), vec.full(x, -less), 2.0**-up
+    by = split_of(x, vec.scalar_like(x, scale_log2e), c, lowest, up)
+    top, factor = most(x, factor, less), factor * over
     if least < abs(factor) < 0.25 / lower:
-        one = (reference, by, vec.full(x, factor * lower), minus_less)
+        one = (reference, by, vec.full(x, factor * lower), minus_less, top)
         each_vector(exp_step, one, x, x0, out, out0, count, streams)
     else:
         first, last = (lower, factor) if abs(factor) > 1 else (factor, lower)
-        two = (reference, by, vec.full(x, first), vec.full(x, last), minus_less)
+        two = (reference, by, vec.full(x, first), vec.full(x, last), minus_less, top)
         each_vector(exp_step_by_two, two, x, x0, out, out0, count, streams)
 
 

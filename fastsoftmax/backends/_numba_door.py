@@ -118,7 +118,7 @@ def numbers_of(o, r, n_classes, steps, place, writes, staged, row_bytes, n_rows)
     x_step, q_step, out_step = steps
     large = writes and n_rows * row_bytes >= STREAMED_BYTES
     streams = large and not staged and place != 1
-    keeps = (place == 1 and not staged and not streams and BLOCK < n_classes and row_bytes <= KEPT_BYTES and o.cap == 0
+    keeps = (writes and not staged and not streams and BLOCK < n_classes and row_bytes <= KEPT_BYTES and o.cap == 0
              and (o.kind == SOFTMAX or (o.kind == LABELS and o.smoothing == 0)))
     inner = 1.0 if o.cap != 0 else o.scale
     zero = np.int64(0)

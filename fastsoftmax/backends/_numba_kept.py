@@ -1,4 +1,4 @@
-"""[1] Exps kept in the place of a block's logits until they are multiplied, and their sum without the largest."""
+"""[1] Exps kept in the output until they are multiplied, and their sum without the largest."""
 
 import math
 
@@ -6,24 +6,24 @@ import numpy as np
 
 from . import _numba_memory as memory
 from . import _numba_vec as vec
-from ._numba_blocks import LOG2_E, each_vector, exp2_split, has_nan, limits, near, split_of, vector_max
+from ._numba_blocks import LOG2_E, each_vector, exp2_split, has_nan, limits, most, near, split_of, vector_max
 from ._numba_cache import inlined, jit
-from ._numba_lanes import below, find_first
+from ._numba_lanes import below, find_first, lowering
 
 
 @inlined
-def kept_step(x, k, s, t, by, ahead):
+def kept_step(x, k, out, at, s, t, by, ahead):
     memory.prefetch_pair(x, ahead)
     v, w = memory.load_pair(x, k)
     e, f = exp2_split(x, v, by), exp2_split(x, w, by)
-    memory.store_pair(x, k, e, f)
+    memory.store_pair(out, at, e, f)
     return s + e, t + f
 
 
 @inlined
-def last_kept_step(x, k, stop, s, by):
+def last_kept_step(x, k, stop, out, at, s, by):
     e = vec.keep_some(exp2_split(x, memory.load_some(x, k, stop - k, 0.0), by), stop - k)
-    memory.store_some(x, k, stop - k, e)
+    memory.store_some(out, at, stop - k, e)
     return s + e
 
 
@@ -34,13 +34,13 @@ def seen_step(x, k, m, n):
 
 
 @jit
-def exp_in_place(x, start, count, scale_log2e, m, then, n_then, ahead):
-    """Replace logits by e = 2^((x - reference)*log2e - c + RAISE); (maximum, sum exp(z - z_m), reference, c, next maximum).
+def exps(x, start, count, out, at, scale_log2e, m, then, n_then, ahead):
+    """out[at:] = e = 2^(x*log2e - c + RAISE); (whether it could, maximum, sum exp(z - z_m), c, next maximum).
 
     m: the maximum, or NaN where it is not known. Meanwhile that of the next block, x[then:then + n_then], is taken, before
     its exps may stand in its place, and x[ahead:] fetched.
-    c makes e about 2^RAISE at the maximum; it is 0, and the reference the maximum, where MAGIC - c would not be exact.
-    s is NaN where the block holds one, inf with a +inf, 0 with -inf alone.
+    c makes e about 2^RAISE at the maximum. Nothing is done where MAGIC - c would not be exact. s is NaN where the block
+    holds one.
     """
     _, _, large, _, lowest, up, _, _ = limits(x)
     log2e, w, stop = vec.scalar_like(x, scale_log2e), vec.width(x), start + count
@@ -48,43 +48,47 @@ def exp_in_place(x, start, count, scale_log2e, m, then, n_then, ahead):
         m = vector_max(x, start, count)
     c = near(m * log2e)
     if not abs(c) < large:
-        return kept_by_far(x, start, count, log2e, m)
+        return False, m, 0.0, 0.0, np.nan
     m0 = m1 = m2 = m3 = vec.full(x, -np.inf)
     seen, n_seen = then, n_then // (8 * w) * (8 * w)
     by = split_of(x, log2e, c, lowest, up)
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = vec.full(x, 0.0)
-    whole = start + count // (8 * w) * (8 * w)
-    for k in range(start, whole, 8 * w):
+    whole = count // (8 * w) * (8 * w)
+    for k in range(0, whole, 8 * w):
         if seen < then + n_seen:
             m0, m1 = seen_step(x, seen, m0, m1)
             m2, m3 = seen_step(x, seen + 2 * w, m2, m3)
             m0, m1 = seen_step(x, seen + 4 * w, m0, m1)
             m2, m3 = seen_step(x, seen + 6 * w, m2, m3)
             seen += 8 * w
-        s0, s1 = kept_step(x, k, s0, s1, by, ahead + k - start)
-        s2, s3 = kept_step(x, k + 2 * w, s2, s3, by, ahead + k - start + 2 * w)
-        s4, s5 = kept_step(x, k + 4 * w, s4, s5, by, ahead + k - start + 4 * w)
-        s6, s7 = kept_step(x, k + 6 * w, s6, s7, by, ahead + k - start + 6 * w)
-    if whole < stop:
-        s0 = last_kept_step(x, whole, stop, s0, by)
-        s1 = last_kept_step(x, whole + w, stop, s1, by)
-        s2 = last_kept_step(x, whole + 2 * w, stop, s2, by)
-        s3 = last_kept_step(x, whole + 3 * w, stop, s3, by)
-        s4 = last_kept_step(x, whole + 4 * w, stop, s4, by)
-        s5 = last_kept_step(x, whole + 5 * w, stop, s5, by)
-        s6 = last_kept_step(x, whole + 6 * w, stop, s6, by)
-        s7 = last_kept_step(x, whole + 7 * w, stop, s7, by)
+        s0, s1 = kept_step(x, start + k, out, at + k, s0, s1, by, ahead + k)
+        s2, s3 = kept_step(x, start + k + 2 * w, out, at + k + 2 * w, s2, s3, by, ahead + k + 2 * w)
+        s4, s5 = kept_step(x, start + k + 4 * w, out, at + k + 4 * w, s4, s5, by, ahead + k + 4 * w)
+        s6, s7 = kept_step(x, start + k + 6 * w, out, at + k + 6 * w, s6, s7, by, ahead + k + 6 * w)
+    if whole < count:
+        k, at = start + whole, at + whole
+        s0 = last_kept_step(x, k, stop, out, at, s0, by)
+        s1 = last_kept_step(x, k + w, stop, out, at + w, s1, by)
+        s2 = last_kept_step(x, k + 2 * w, stop, out, at + 2 * w, s2, by)
+        s3 = last_kept_step(x, k + 3 * w, stop, out, at + 3 * w, s3, by)
+        s4 = last_kept_step(x, k + 4 * w, stop, out, at + 4 * w, s4, by)
+        s5 = last_kept_step(x, k + 5 * w, stop, out, at + 5 * w, s5, by)
+        s6 = last_kept_step(x, k + 6 * w, stop, out, at + 6 * w, s6, by)
+        s7 = last_kept_step(x, k + 7 * w, stop, out, at + 7 * w, s7, by)
     s = vec.total(s0, s1, s2, s3) + vec.total(s4, s5, s6, s7)
     next_m = max(vec.top(m0, m1, m2, m3), vector_max(x, seen, then + n_then - seen)) if n_then > 0 else np.nan
-    return m, math.ldexp(s, -int(up)) * np.exp2(vec.fused(-m, log2e, c)), 0.0, c, next_m
+    return True, m, math.ldexp(s, -int(up)) * np.exp2(vec.fused(-m, log2e, c)), c, next_m
 
 
 @jit
-def kept_by_far(x, start, count, log2e, m):
-    """exp_in_place for huge or infinite maxima: plain differences."""
+def far_exps(x, start, count, scale_log2e, m):
+    """In place, for a huge or infinite maximum m, e of plain differences; (sum exp(z - z_m), reference).
+
+    s is NaN where the block holds one, inf with a +inf, 0 with -inf alone.
+    """
     _, _, _, _, lowest, up, _, _ = limits(x)
     base = m if m > -np.inf else 0.0
-    by, reference = split_of(x, log2e, 0.0, lowest, up), vec.full(x, base)
+    by, reference = split_of(x, vec.scalar_like(x, scale_log2e), 0.0, lowest, up), vec.full(x, base)
     s, zero, stop = vec.full(x, 0.0), vec.full(x, 0.0), start + count
     holds_nan = np.isinf(m) and has_nan(x, start, stop)
     for k in range(start, stop, vec.width(x)):
@@ -95,22 +99,21 @@ def kept_by_far(x, start, count, log2e, m):
     total = math.ldexp(vec.total(s, zero, zero, zero), -int(up))
     if np.isinf(m):
         total = np.nan if holds_nan else (np.inf if m > 0 else 0.0)
-    return m, total, base, 0.0, np.nan
+    return total, base
 
 
 @inlined
-def times_step(x, v, factors):
-    return v * factors[0] * factors[1]
+def times_step(x, v, with_these):
+    first, last, most = with_these
+    return vec.smaller(most, v * first * last)
 
 
 @jit
-def multiply(x, start, count, a):
-    """x[start:start + count] *= a, by two factors where one would be subnormal."""
-    _, _, _, _, _, up, _, _ = limits(x)
-    small = 2.0**-up
-    tiny = abs(a) < small
-    first, last = vec.full(x, a / small if tiny else a), vec.full(x, small if tiny else 1.0)
-    each_vector(times_step, (first, last), x, start, x, start, count, False)
+def multiply(x, start, count, a, factor):
+    """What is 2^RAISE too large in x[start:start + count] times a, but no more than `factor`."""
+    first, last = lowering(x, a)
+    with_these = vec.full(x, first), vec.full(x, last), most(x, factor, 0.0)
+    each_vector(times_step, with_these, x, start, x, start, count, False)
 
 
 @inlined
@@ -138,8 +141,8 @@ def sum_of_others(x, start, count):
 
 
 @jit
-def rest(e, start, count, top, reference, c, scale):
-    """The sum of kept exps without one of the largest, relative to the maximum."""
+def rest(e, start, count, top, reference, c, scale, other):
+    """`other` and the sum of kept exps without one of the largest, relative to the maximum; together, for they are fused."""
     _, _, _, _, _, up, _, _ = limits(e)
     others = math.ldexp(sum_of_others(e, start, count), -int(up))
-    return others * np.exp2(vec.fused(reference - top, vec.scalar_like(e, scale * LOG2_E), c))
+    return other + others * np.exp2(vec.fused(reference - top, vec.scalar_like(e, scale * LOG2_E), c))

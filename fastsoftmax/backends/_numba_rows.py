@@ -25,7 +25,7 @@ from ._numba_labels import (
     put_labels,
     upstream,
 )
-from ._numba_states import block_of, block_state, fold, lse_of, nothing, rest_of
+from ._numba_states import block_of, block_state, fold, lse_of, nothing, other_state, rest_of
 from ._numba_targets import unit_of, write_general
 from ._numba_types import (
     CENTERED,
@@ -39,6 +39,8 @@ from ._numba_types import (
     span,
     without_owners,
 )
+
+SERVING = 2.0**-40, 2.0**40  # factors of kept exps with which they round as exps of the row's own maximum
 
 # ---- results --------------------------------------------------------------------------------------------------
 
@@ -93,7 +95,9 @@ def write_plain(a, n, row, start, count):
     if n.kind == LOG_SOFTMAX:
         blocks.write_logs(a.x, x0, a.out, out0, count, row.final.m, n.inner, row.less, n.streams)
     else:
-        blocks.write_exps(a.x, x0, a.out, out0, count, row.final.m, n.inner * LOG2_E, row.factor, row.less, n.streams)
+        log2e, m = n.inner * LOG2_E, row.final.m
+        about = blocks.relative(a.x, m, log2e) if n.n_classes > BLOCK else (m, 0.0, 1.0)  # e of a lone class is 1
+        blocks.write_exps(a.x, x0, a.out, out0, count, about, log2e, row.factor, row.less, n.streams)
 
 
 @jit
@@ -195,43 +199,60 @@ def after(n, i, b, row1):
     """Where the block after block b of row i starts, and how many classes it has: none after the last one before row1."""
     n_blocks = -(-n.n_classes // BLOCK)
     if b + 1 < n_blocks:
-        return n.out0 + i * n.out_step + (b + 1) * BLOCK, min(BLOCK, n.n_classes - (b + 1) * BLOCK)
-    return (n.out0 + (i + 1) * n.out_step, min(BLOCK, n.n_classes)) if i + 1 < row1 else (n.out0, 0)
+        return n.x0 + i * n.x_step + (b + 1) * BLOCK, min(BLOCK, n.n_classes - (b + 1) * BLOCK)
+    return (n.x0 + (i + 1) * n.x_step, min(BLOCK, n.n_classes)) if i + 1 < row1 else (n.x0, 0)
 
 
 @jit
 def kept_row(a, n, i, y, row1, seen):
-    """In place, one exp a logit: exps stand where the logits were, then are multiplied. `seen`: the maximum of the first
-    block, or NaN; that of the next row's -> the same."""
+    """One exp a logit: exps stand in the output, which may be where the logits are, then are multiplied. `seen`: the
+    maximum of the first block, or NaN; that of the next row's -> the same."""
     find_logits(a, n, i)
-    f, n_blocks = nothing(), -(-n.n_classes // BLOCK)
-    scales = np.empty((n_blocks, 2))
+    f, n_blocks, log2e, out0 = nothing(), -(-n.n_classes // BLOCK), n.inner * LOG2_E, n.out0 + i * n.out_step
+    scales = np.empty((n_blocks, 2))  # what a block's exps are relative to: a logit, and c, or NaN where there are none
     z_y = logit_at(a, n, i, y) if y >= 0 else 0.0
     for b in range(n_blocks):
         first, count = span(n, b)
-        start = n.out0 + i * n.out_step + first
         then, n_then = after(n, i, b, row1)
-        ahead = ahead_of(n, i, b + 2, row1)
-        m, s, scales[b, 0], scales[b, 1], seen = kept.exp_in_place(a.out, start, count, n.inner * LOG2_E, seen,
-                                                                   then, n_then, ahead)
+        could, m, s, scales[b, 1], seen = kept.exps(a.x, n.x0 + i * n.x_step + first, count, a.out, out0 + first, log2e, seen,
+                                                    then, n_then, ahead_of(n, i, b + 2, row1))
+        scales[b, 0] = 0.0
+        if not could and n.in_place == 1:
+            s, scales[b, 0] = kept.far_exps(a.out, out0 + first, count, log2e, m)
+        elif not could:
+            m, s = other_state(a, n, i, b)
+            scales[b, 1] = np.nan
         f = fold(f, b, m, s, 0.0, 0.0, n.inner)
     rest = f.best_sum + f.other - 1
     if np.isinf(f.m) or np.isnan(rest):
         rest = np.nan
-    elif rest < 1:
+    elif rest < 1 and n.in_place == 1:
         first, count = span(n, f.best)
-        rest = f.other + kept.rest(a.out, n.out0 + i * n.out_step + first, count, f.m, scales[f.best, 0],
-                                   scales[f.best, 1], n.inner)
+        rest = kept.rest(a.out, out0 + first, count, f.m, scales[f.best, 0], scales[f.best, 1], n.inner, f.other)
+    elif rest < 1:
+        rest = rest_of(a, n, i, f)
     final = finish(a, n, i, y, f, z_y, rest)
-    factor = to_write(a, n, i, y, final).factor
-    _, _, _, _, _, up, _, _ = blocks.limits(a.out)
-    log2e = vec.scalar_like(a.out, n.inner * LOG2_E)
-    for b in range(n_blocks):
-        first, count = span(n, b)
-        by = math.ldexp(factor, -int(up)) * np.exp2(vec.fused(scales[b, 0] - final.m, log2e, scales[b, 1]))
-        kept.multiply(a.out, n.out0 + i * n.out_step + first, count, by)
+    write_kept(a, n, to_write(a, n, i, y, final), scales)
     put_labels(a, n, i, y, final)
     return seen
+
+
+@jit
+def write_kept(a, n, row, scales):
+    """A row from its exps; where these are none, or would round otherwise, from its logits, if they are still there."""
+    reference, c, over = blocks.relative(a.x, row.final.m, n.inner * LOG2_E)
+    log2e, out0 = vec.scalar_like(a.x, n.inner * LOG2_E), n.out0 + row.row * n.out_step
+    for b in range(len(scales)):
+        first, count = span(n, b)
+        if reference == 0 and scales[b, 0] == 0 and not np.isnan(scales[b, 1]):
+            by = row.factor * over * math.ldexp(1.0, int(max(scales[b, 1] - c, -2000.0)))
+            serves = SERVING[0] < abs(by) < SERVING[1]
+        else:
+            by, serves = row.factor * np.exp2(vec.fused(scales[b, 0] - row.final.m, log2e, scales[b, 1])), False
+        if n.in_place != 1 and not serves:
+            write_plain(a, n, row, first, count)
+            continue
+        kept.multiply(a.out, out0 + first, count, by, row.factor)
 
 
 @jit

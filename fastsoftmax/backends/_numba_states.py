@@ -94,6 +94,16 @@ def block_sum(z, m, log2_scale):
 
 
 @jit
+def other_state(a, n, i, b):
+    """(m, s) of block b where it can not be read by max_exp_sum."""
+    z = block_of(a, n, i, b)
+    m = np.float64(block_max(z))
+    if np.isinf(m):
+        return m, 0.0 if m < 0 else np.inf
+    return m, block_sum(z, as_real(z, m), as_real(z, n.inner * LOG2_E))
+
+
+@jit
 def block_state(a, n, i, b, late):
     """(m, s, t, d) of block b. s is NaN where the block holds one, inf with a +inf, 0 with -inf alone."""
     first, count = span(n, b)
@@ -105,11 +115,7 @@ def block_state(a, n, i, b, late):
             piece = 16 * vec.width(a.x) if n.kind == LOG_SOFTMAX else blocks.PIECE
         could, m, s = blocks.max_exp_sum(a.x, n.x0 + i * n.x_step + first, count, n.inner * LOG2_E, a, n, late, piece)
     if not could:
-        z = block_of(a, n, i, b)
-        m = np.float64(block_max(z))
-        s = 0.0 if m == -np.inf else np.inf
-        if not np.isinf(m):
-            s = block_sum(z, as_real(z, m), as_real(z, n.inner * LOG2_E))
+        m, s = other_state(a, n, i, b)
     if n.kind == TARGETS or (n.kind == LABELS and n.smoothing != 0):
         t, d = target_sums(a, n, i, b, memory.of(block_of(a, n, i, b)), m)
         if n.minus_entropy:
@@ -148,13 +154,16 @@ def fold(f, b, m, s, t, d, scale):
 
 
 @jit
-def sum_without_best(a, n, i, b, top):
-    """The sum over block b without one of its maxima, from exps as they would be kept in place."""
-    z = block_of(a, n, i, b)
+def sum_without_best(a, n, i, f):
+    """The sum over all blocks without one of the maxima, from exps as they would be kept."""
+    z = block_of(a, n, i, f.best)
     for k in range(len(z)):
         a.z[k] = z[k]
-    _, _, reference, c, _ = kept.exp_in_place(a.z, 0, len(z), n.inner * LOG2_E, np.nan, 0, 0, 0)
-    return kept.rest(a.z, 0, len(z), top, reference, c, n.inner)
+    scale_log2e, reference = n.inner * LOG2_E, 0.0
+    could, m, _, c, _ = kept.exps(a.z, 0, len(z), a.z, 0, scale_log2e, np.nan, 0, 0, 0)
+    if not could:
+        _, reference = kept.far_exps(a.z, 0, len(z), scale_log2e, m)
+    return kept.rest(a.z, 0, len(z), f.m, reference, c, n.inner, f.other)
 
 
 @jit
@@ -164,7 +173,7 @@ def rest_of(a, n, i, f):
     if np.isinf(f.m) or np.isnan(total):
         return np.nan
     if total < 2:  # total - 1 would cancel
-        return f.other + sum_without_best(a, n, i, f.best, f.m)
+        return sum_without_best(a, n, i, f)
     return total - 1
 
 

@@ -54,7 +54,7 @@ class Numbers(NamedTuple):
     out0: int
     out_step: int
     ignore_index: int
-    keeps: bool  # whether rows hold their exps in place
+    keeps: bool  # whether rows hold their exps in the output
     streams: bool  # whether out goes past the caches
     in_place: int  # 1 where out is x itself, 2 where it is q, else 0
     writes: bool

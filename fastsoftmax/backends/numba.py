@@ -77,9 +77,9 @@ def _place(job):
 
 
 def _keeps(job, kind):
-    """Whether this job's rows can hold their exps in place."""
+    """Whether this job's rows can hold their exps in the output."""
     plain = kind == kinds.SOFTMAX or (kind == kinds.LABELS and job.smoothing == 0)
-    return bool(job.keep_exps and _place(job) == 1 and plain and job.cap == 0 and job.dtype.carrier == job.dtype.real
+    return bool(job.keep_exps and plain and job.cap == 0 and job.dtype.carrier == job.dtype.real
                 and KERNELS[job.kernel][0] is rows.softmax_rows)
 
 
