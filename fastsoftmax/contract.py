@@ -17,7 +17,8 @@ A backend is a module with
 Conventions: all arrays of a job are carriers (dtypes.py) with the class axis contiguous and any row stride, or for
 backends with TILES (n_outer, n_classes, inner) with row i at [i // inner, :, i % inner]: the rows of an outer one lie
 side by side, the other strides are any, and `inner` is the same in all such arrays of a job. A row gives the same bits
-wherever it stands and however large the batch is; in place, kept exps (Job.keep_exps) may round otherwise.
+wherever it stands and however large the batch is; in place, kept exps (Job.keep_exps) may round otherwise where logits
+are huge or results subnormal.
 IN arrays are never written; `out` may be `first` itself. Kernels are serial, allocate nothing, raise nothing
 and work without the GIL where the backend can.
 

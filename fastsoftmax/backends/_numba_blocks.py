@@ -253,8 +253,8 @@ def each_vector(step, with_these, x, x0, out, out0, count, streams):
 
 @inlined
 def relative(x, m, scale_log2e):
-    """(reference, c, exp(z - z_m) over 2^((x - reference)*log2e - c)): c an even integer that makes the power about 1 at the
-    maximum m; or 0, and the reference m, where MAGIC - c would not be exact."""
+    """(reference, c, exp(z - z_m) over 2^((x - reference)*log2e - c)): c an even integer that makes the power about 1 at
+    the maximum m; or 0, and the reference m, where MAGIC - c would not be exact."""
     _, _, large, _, _, _, _, _ = limits(x)
     log2e = vec.scalar_like(x, scale_log2e)
     c = near(m * log2e)
@@ -271,7 +271,7 @@ def most(x, factor, less):
 
 @inlined
 def exp_step(x, v, with_these):
-    """exp(z - z_m)*factor - less, with these: reference, how exponents are split, 2^-RAISE*factor, -less, what is most."""
+    """exp(z - z_m)*factor - less, with these: reference, how exponents are split, 2^-RAISE*factor, -less, the most."""
     reference, by, factor, minus_less, most = with_these
     return vec.smaller(most, vec.fma(exp2_split(x, v - reference, by), factor, minus_less))
 

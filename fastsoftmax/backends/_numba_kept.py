@@ -6,9 +6,12 @@ import numpy as np
 
 from . import _numba_memory as memory
 from . import _numba_vec as vec
-from ._numba_blocks import LOG2_E, each_vector, exp2_split, has_nan, limits, most, near, split_of, vector_max
+from ._numba_blocks import LOG2_E, each_vector, exp2_split, first_max, has_nan, limits, most, near, split_of, vector_max
 from ._numba_cache import inlined, jit
 from ._numba_lanes import below, find_first, lowering
+
+HEADROOM = 20  # powers of two that kept exps may be too large
+AHEAD = 128  # vectors that are fetched ahead
 
 
 @inlined
@@ -35,12 +38,12 @@ def seen_step(x, k, m, n):
 
 @jit
 def exps(x, start, count, out, at, scale_log2e, m, then, n_then, ahead):
-    """out[at:] = e = 2^(x*log2e - c + RAISE); (whether it could, maximum, sum exp(z - z_m), c, next maximum).
+    """out[at:] = e = 2^(x*log2e - c + RAISE); (whether it could, m, sum of 2^(x*log2e - c), c, the other maximum).
 
-    m: the maximum, or NaN where it is not known. Meanwhile that of the next block, x[then:then + n_then], is taken, before
-    its exps may stand in its place, and x[ahead:] fetched.
-    c makes e about 2^RAISE at the maximum. Nothing is done where MAGIC - c would not be exact. s is NaN where the block
-    holds one.
+    m: the maximum, or what is taken for it, or NaN where it is not known; c makes e about 2^RAISE there. Meanwhile the
+    maximum of x[then:then + n_then] is taken, which is the next block, before its exps may stand in its place, or this
+    one, where m is a guess; and x[ahead:] is fetched. Nothing is done where MAGIC - c would not be exact. The sum is NaN
+    where the block holds one.
     """
     _, _, large, _, lowest, up, _, _ = limits(x)
     log2e, w, stop = vec.scalar_like(x, scale_log2e), vec.width(x), start + count
@@ -77,7 +80,28 @@ def exps(x, start, count, out, at, scale_log2e, m, then, n_then, ahead):
         s7 = last_kept_step(x, k + 7 * w, stop, out, at + 7 * w, s7, by)
     s = vec.total(s0, s1, s2, s3) + vec.total(s4, s5, s6, s7)
     next_m = max(vec.top(m0, m1, m2, m3), vector_max(x, seen, then + n_then - seen)) if n_then > 0 else np.nan
-    return True, m, math.ldexp(s, -int(up)) * np.exp2(vec.fused(-m, log2e, c)), c, next_m
+    return True, m, math.ldexp(s, -int(up)), c, next_m
+
+
+@jit
+def guessed_exps(x, start, count, out, at, scale_log2e):
+    """The same where logits stay: (whether it could, maximum, sum exp(z - z_m), c), with c guessed from the first vector,
+    or from all where that is of no use."""
+    log2e, m = vec.scalar_like(x, scale_log2e), first_max(x, start, count)
+    for _ in range(2):
+        could, _, s, c, top = exps(x, start, count, out, at, scale_log2e, m, start, count, start + AHEAD * vec.width(x))
+        if could and near(top * log2e) - c < HEADROOM:
+            return True, top, about(x, s, c, top, scale_log2e), c
+        m = vector_max(x, start, count)
+    return False, m, 0.0, 0.0
+
+
+@inlined
+def about(x, s, c, m, scale_log2e):
+    """A sum of 2^(x*log2e - c) as one of exp(z - z_m)."""
+    log2e = vec.scalar_like(x, scale_log2e)
+    exact = near(m * log2e)
+    return math.ldexp(s, int(c - exact)) * np.exp2(vec.fused(-m, log2e, exact))
 
 
 @jit
@@ -142,7 +166,7 @@ def sum_of_others(x, start, count):
 
 @jit
 def rest(e, start, count, top, reference, c, scale, other):
-    """`other` and the sum of kept exps without one of the largest, relative to the maximum; together, for they are fused."""
+    """`other` and the sum of kept exps without one of the largest, relative to the maximum: together, as they are fused."""
     _, _, _, _, _, up, _, _ = limits(e)
     others = math.ldexp(sum_of_others(e, start, count), -int(up))
     return other + others * np.exp2(vec.fused(reference - top, vec.scalar_like(e, scale * LOG2_E), c))

@@ -213,15 +213,19 @@ def kept_row(a, n, i, y, row1, seen):
     z_y = logit_at(a, n, i, y) if y >= 0 else 0.0
     for b in range(n_blocks):
         first, count = span(n, b)
-        then, n_then = after(n, i, b, row1)
-        could, m, s, scales[b, 1], seen = kept.exps(a.x, n.x0 + i * n.x_step + first, count, a.out, out0 + first, log2e, seen,
-                                                    then, n_then, ahead_of(n, i, b + 2, row1))
-        scales[b, 0] = 0.0
-        if not could and n.in_place == 1:
-            s, scales[b, 0] = kept.far_exps(a.out, out0 + first, count, log2e, m)
-        elif not could:
-            m, s = other_state(a, n, i, b)
-            scales[b, 1] = np.nan
+        start, at, scales[b, 0] = n.x0 + i * n.x_step + first, out0 + first, 0.0
+        if n.in_place == 1:
+            then, n_then = after(n, i, b, row1)
+            could, m, s, scales[b, 1], seen = kept.exps(a.x, start, count, a.out, at, log2e, seen, then, n_then,
+                                                        ahead_of(n, i, b + 2, row1))
+            s = kept.about(a.x, s, scales[b, 1], m, log2e)
+            if not could:
+                s, scales[b, 0] = kept.far_exps(a.out, at, count, log2e, m)
+        else:
+            could, m, s, scales[b, 1] = kept.guessed_exps(a.x, start, count, a.out, at, log2e)
+            if not could:
+                m, s = other_state(a, n, i, b)
+                scales[b, 1] = np.nan
         f = fold(f, b, m, s, 0.0, 0.0, n.inner)
     rest = f.best_sum + f.other - 1
     if np.isinf(f.m) or np.isnan(rest):
@@ -246,7 +250,7 @@ def write_kept(a, n, row, scales):
         first, count = span(n, b)
         if reference == 0 and scales[b, 0] == 0 and not np.isnan(scales[b, 1]):
             by = row.factor * over * math.ldexp(1.0, int(max(scales[b, 1] - c, -2000.0)))
-            serves = SERVING[0] < abs(by) < SERVING[1]
+            serves = SERVING[0] < abs(by) and abs(row.factor * over) < SERVING[1]
         else:
             by, serves = row.factor * np.exp2(vec.fused(scales[b, 0] - row.final.m, log2e, scales[b, 1])), False
         if n.in_place != 1 and not serves:

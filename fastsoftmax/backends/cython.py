@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from pathlib import Path
 
 import numpy as np
 
@@ -26,6 +27,15 @@ def _level(can):
     return levels[wish]
 
 
+def _how_to_get_kernels(folder):
+    """What to do where the package, in `folder`, has none."""
+    missing = "the compiled kernels are not built"
+    if (folder / "src_cython").is_dir():
+        return (f"found in its source tree, {folder}, {missing}: start Python elsewhere to use an installed package, or "
+                "build them there: pip install -e .")
+    return f"{missing}: install a C compiler (gcc) and reinstall fastsoftmax"
+
+
 def _load():
     package = __name__.rpartition(".")[0]
     try:
@@ -33,9 +43,7 @@ def _load():
         instruction_set, module = BUILDS[_level(can)]
         return instruction_set, importlib.import_module(f"{package}.{module}")
     except ModuleNotFoundError as error:
-        raise ImportError(
-            "the compiled kernels are not built: install a C compiler (gcc) and reinstall fastsoftmax"
-        ) from error
+        raise ImportError(_how_to_get_kernels(Path(__file__).parents[2])) from error
 
 
 INSTRUCTION_SET, _kernels = _load()
