@@ -120,6 +120,34 @@ def test_blocks_that_begin_far_below_their_maximum(backend, dtype, first):
         checks.check_batch(OPERATIONS[name], (x, *labels), rows=(0, 3, 448))
 
 
+@dtype_names
+@pytest.mark.parametrize("name", ["softmax", "cross_entropy_and_grad", "soft_cross_entropy_and_grad"])
+def test_masked_blocks_beside_any_logits(backend, name, dtype):
+    """A block of -inf alone has probabilities of 0, however large or small the others are: fresh, in place, streamed."""
+    operation, n_rows = OPERATIONS[name], 5
+    close = {"float64": 1e-13, "float32": 1e-5}.get(dtype, 1e-2)
+    for offset in (0, -100, -3000, 3000, -50_000, 1e5, -1e36):
+        if dtype == "float16" and abs(offset) > 6e4 or dtype == "bfloat16" and abs(offset) > 1e5:
+            continue
+        x, *others = inputs_of(name, (n_rows, 10_000), dtype)
+        x[1:4] += np.asarray(offset, x.dtype)
+        for i, b in ((1, 0), (2, 1), (3, 2), (4, 0)):
+            x[i, b * contract.BLOCK:(b + 1) * contract.BLOCK] = -np.inf
+        if name == "cross_entropy_and_grad":
+            others[0][:] = [5, 9999, 0, 0, 9000]
+        elif name == "soft_cross_entropy_and_grad":
+            others[0][x == -np.inf] = 0
+        with np.errstate(invalid="ignore"):  # 0*inf, where budgets grow with the distance from the maximum
+            right = [value for value, _ in operation.right(x, *others)]
+        z, large = x.copy(), tuple(np.concatenate([a] * 200) for a in (x, *others))
+        for results in (operation(x, *others), operation(z, *others, out=z), operation(*large)):
+            for result, value in zip(results, right, strict=True):
+                result, value = result[:n_rows].astype(float), value.astype(float)
+                np.testing.assert_allclose(result, value, rtol=close, atol=close / 1000)
+        if abs(offset) < 45_000:
+            checks.check_in_place(operation, (x, *others))
+
+
 @operation_names
 def test_a_long_row_is_the_same_in_any_batch(backend, name):
     """Alone its classes are split among the threads; in a batch, of 18 MB, they are not."""

@@ -13,7 +13,7 @@ from numba.np.arrayobj import populate_array
 from ..contract import ALL, BLOCK, KEPT_BYTES, STREAMED_BYTES
 from . import _numba_rows as rows
 from ._numba_cache import jit, pasted
-from ._numba_types import LABELS, PROBS, SOFTMAX, Arrays, Numbers
+from ._numba_types import LABELS, PROBS, SOFTMAX, Arrays, Numbers, is_fit, scratch_size
 from ._numba_vec import I64
 
 
@@ -118,7 +118,8 @@ def numbers_of(o, r, n_classes, steps, place, writes, staged, row_bytes, n_rows)
     x_step, q_step, out_step = steps
     large = writes and n_rows * row_bytes >= STREAMED_BYTES
     streams = large and not staged and place != 1
-    keeps = (writes and not staged and not streams and BLOCK < n_classes and row_bytes <= KEPT_BYTES and o.cap == 0
+    fits = is_fit(n_classes, row_bytes // n_classes) if streams else BLOCK < n_classes and row_bytes <= KEPT_BYTES
+    keeps = (writes and not staged and fits and o.cap == 0
              and (o.kind == SOFTMAX or (o.kind == LABELS and o.smoothing == 0)))
     inner = 1.0 if o.cap != 0 else o.scale
     zero = np.int64(0)
@@ -144,9 +145,9 @@ class Bound(NamedTuple):
 
 
 @jit
-def arrays_of(real, x, q, out, r):
-    """Arrays, with room for a block in the dtype of computation."""
-    z, nothing = np.empty(min(BLOCK, x.shape[-1]), real), np.empty(0, np.float64)
+def arrays_of(real, x, q, out, r, n):
+    """Arrays, with room for what is computed meanwhile."""
+    z, nothing = np.empty(scratch_size(n), real), np.empty(0, np.float64)
     return Arrays(readable(x), readable(q), flat(out), z, r.class_weight, r.labels, absent(np.int64),
                   absent(np.float64), nothing, absent(np.float64), r.sample_weight, r.dlosses, r.losses, r.lse, nothing,
                   nothing)
@@ -157,7 +158,7 @@ def where_they_lie(real, x, q, out, r, o, n_rows, place, writes, copies):
     """For arrays whose rows are one step apart."""
     steps, nothing = (step_of(x)[1], step_of(q)[1], step_of(out)[1]), np.empty(0, real)
     n = numbers_of(o, r, x.shape[-1], steps, place, writes, False, x.shape[-1] * x.itemsize, n_rows)
-    return Bound(arrays_of(real, x, q, out, r), n, x, q, out, nothing, nothing, nothing, n_rows, copies)
+    return Bound(arrays_of(real, x, q, out, r, n), n, x, q, out, nothing, nothing, nothing, n_rows, copies)
 
 
 @jit
@@ -167,7 +168,7 @@ def row_by_row(real, x, q, out, r, o, n_rows, writes):
     x_row, q_row = np.empty(n_classes, real), np.empty(min(n_classes, q.size), real)
     out_row = np.empty(min(n_classes, out.size), real)
     n = numbers_of(o, r, n_classes, (0, 0, 0), 0, writes, True, 0, 0)
-    return Bound(arrays_of(real, x_row, q_row, out_row, r), n, x, q, out, x_row, q_row, out_row, n_rows, True)
+    return Bound(arrays_of(real, x_row, q_row, out_row, r, n), n, x, q, out, x_row, q_row, out_row, n_rows, True)
 
 
 def bind(real, x, q, out, r, o, n_rows, place, writes):

@@ -1,14 +1,29 @@
 """[1] Exps kept in the output until they are multiplied, and their sum without the largest."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
+from numba.extending import overload
 
 from . import _numba_memory as memory
 from . import _numba_vec as vec
-from ._numba_blocks import LOG2_E, each_vector, exp2_split, first_max, has_nan, limits, most, near, split_of, vector_max
+from ._numba_blocks import (
+    LOG2_E,
+    each_vector,
+    exp2_split,
+    first_max,
+    has_nan,
+    limits,
+    most,
+    near,
+    split_of,
+    vector_max,
+    write_late,
+)
 from ._numba_cache import inlined, jit
 from ._numba_lanes import below, find_first, lowering
+from ._numba_types import Before
 
 HEADROOM = 20  # powers of two that kept exps may be too large
 AHEAD = 128  # vectors that are fetched ahead
@@ -37,13 +52,13 @@ def seen_step(x, k, m, n):
 
 
 @jit
-def exps(x, start, count, out, at, scale_log2e, m, then, n_then, ahead):
+def exps(x, start, count, out, at, scale_log2e, m, then, n_then, ahead, a, n, late, piece):
     """out[at:] = e = 2^(x*log2e - c + RAISE); (whether it could, m, sum of 2^(x*log2e - c), c, the other maximum).
 
     m: the maximum, or what is taken for it, or NaN where it is not known; c makes e about 2^RAISE there. Meanwhile the
     maximum of x[then:then + n_then] is taken, which is the next block, before its exps may stand in its place, or this
-    one, where m is a guess; and x[ahead:] is fetched. Nothing is done where MAGIC - c would not be exact. The sum is NaN
-    where the block holds one.
+    one, where m is a guess; and x[ahead:] is fetched; and the block `late` is written, `piece` by piece. Nothing is done
+    where MAGIC - c would not be exact. The sum is NaN where the block holds one.
     """
     _, _, large, _, lowest, up, _, _ = limits(x)
     log2e, w, stop = vec.scalar_like(x, scale_log2e), vec.width(x), start + count
@@ -57,17 +72,19 @@ def exps(x, start, count, out, at, scale_log2e, m, then, n_then, ahead):
     by = split_of(x, log2e, c, lowest, up)
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = vec.full(x, 0.0)
     whole = count // (8 * w) * (8 * w)
-    for k in range(0, whole, 8 * w):
-        if seen < then + n_seen:
-            m0, m1 = seen_step(x, seen, m0, m1)
-            m2, m3 = seen_step(x, seen + 2 * w, m2, m3)
-            m0, m1 = seen_step(x, seen + 4 * w, m0, m1)
-            m2, m3 = seen_step(x, seen + 6 * w, m2, m3)
-            seen += 8 * w
-        s0, s1 = kept_step(x, start + k, out, at + k, s0, s1, by, ahead + k)
-        s2, s3 = kept_step(x, start + k + 2 * w, out, at + k + 2 * w, s2, s3, by, ahead + k + 2 * w)
-        s4, s5 = kept_step(x, start + k + 4 * w, out, at + k + 4 * w, s4, s5, by, ahead + k + 4 * w)
-        s6, s7 = kept_step(x, start + k + 6 * w, out, at + k + 6 * w, s6, s7, by, ahead + k + 6 * w)
+    for first in range(0, count, piece):
+        write_late(a, n, late, first, min(first + piece, count))
+        for k in range(first, min(first + piece, whole), 8 * w):
+            if seen < then + n_seen:
+                m0, m1 = seen_step(x, seen, m0, m1)
+                m2, m3 = seen_step(x, seen + 2 * w, m2, m3)
+                m0, m1 = seen_step(x, seen + 4 * w, m0, m1)
+                m2, m3 = seen_step(x, seen + 6 * w, m2, m3)
+                seen += 8 * w
+            s0, s1 = kept_step(x, start + k, out, at + k, s0, s1, by, ahead + k)
+            s2, s3 = kept_step(x, start + k + 2 * w, out, at + k + 2 * w, s2, s3, by, ahead + k + 2 * w)
+            s4, s5 = kept_step(x, start + k + 4 * w, out, at + k + 4 * w, s4, s5, by, ahead + k + 4 * w)
+            s6, s7 = kept_step(x, start + k + 6 * w, out, at + k + 6 * w, s6, s7, by, ahead + k + 6 * w)
     if whole < count:
         k, at = start + whole, at + whole
         s0 = last_kept_step(x, k, stop, out, at, s0, by)
@@ -84,16 +101,41 @@ def exps(x, start, count, out, at, scale_log2e, m, then, n_then, ahead):
 
 
 @jit
-def guessed_exps(x, start, count, out, at, scale_log2e):
+def guessed_exps(x, start, count, out, at, scale_log2e, a, n, late, piece):
     """The same where logits stay: (whether it could, maximum, sum exp(z - z_m), c), with c guessed from the first vector,
-    or from all where that is of no use."""
-    log2e, m = vec.scalar_like(x, scale_log2e), first_max(x, start, count)
+    or from all where that is of no use. `late` is written in any case."""
+    log2e, m, ahead = vec.scalar_like(x, scale_log2e), first_max(x, start, count), start + AHEAD * vec.width(x)
     for _ in range(2):
-        could, _, s, c, top = exps(x, start, count, out, at, scale_log2e, m, start, count, start + AHEAD * vec.width(x))
+        could, _, s, c, top = exps(x, start, count, out, at, scale_log2e, m, start, count, ahead, a, n, late, piece)
+        late = written(late, could)
         if could and near(top * log2e) - c < HEADROOM:
             return True, top, about(x, s, c, top, scale_log2e), c
         m = vector_max(x, start, count)
+    write_late(a, n, late, 0, count)
     return False, m, 0.0, 0.0
+
+
+class Late(NamedTuple):
+    """A block of the row before whose exps are aside, from a.z[at] on: to be multiplied by `by`, or if that is NaN, written
+    from its logits. row: -1 where it is written."""
+
+    row: int
+    b: int
+    at: int
+    by: float
+    before: Before
+
+
+def written(late, is_written):
+    """`late` as it is then."""
+    raise NotImplementedError("compiled only")
+
+
+@overload(written, inline="always")
+def _written(late, is_written):
+    if len(late) == 0:
+        return lambda late, is_written: late
+    return lambda late, is_written: Late(-1 if is_written else late.row, late.b, late.at, late.by, late.before)
 
 
 @inlined
@@ -133,11 +175,11 @@ def times_step(x, v, with_these):
 
 
 @jit
-def multiply(x, start, count, a, factor):
-    """What is 2^RAISE too large in x[start:start + count] times a, but no more than `factor`."""
+def multiply(x, start, out, at, count, a, factor, streams):
+    """out[at:] = what is 2^RAISE too large in x[start:start + count] times a, but no more than `factor`."""
     first, last = lowering(x, a)
     with_these = vec.full(x, first), vec.full(x, last), most(x, factor, 0.0)
-    each_vector(times_step, with_these, x, start, x, start, count, False)
+    each_vector(times_step, with_these, x, start, out, at, count, streams)
 
 
 @inlined

@@ -125,15 +125,30 @@ def _write_late(a, n, late, start, stop):
     def nothing(a, n, late, start, stop):
         pass
 
-    def some(a, n, late, start, stop):
+    def from_logits(a, n, late, start, stop):
         before, b = late
-        head = memory.head(a.out, n.out0 + before.row * n.out_step + b * BLOCK)  # pieces end where vectors do
-        count = min(BLOCK, n.n_classes - b * BLOCK)
-        first = 0 if start == 0 else min(start + head, count)
-        last = count if stop == count else min(stop + head, count)
+        first, last = piece_of(a, n, before.row, b, start, stop)
         write_plain(a, n, before, b * BLOCK + first, last - first)
 
-    return nothing if len(late) == 0 else some
+    def from_exps(a, n, late, start, stop):
+        if late.row < 0:
+            return
+        first, last = piece_of(a, n, late.row, late.b, start, stop)
+        if np.isnan(late.by):
+            write_plain(a, n, late.before, late.b * BLOCK + first, last - first)
+        else:
+            out0 = n.out0 + late.row * n.out_step + late.b * BLOCK + first
+            kept.multiply(a.z, late.at + first, a.out, out0, last - first, late.by, late.before.factor, True)
+
+    return nothing if len(late) == 0 else from_logits if len(late) == 2 else from_exps
+
+
+@inlined
+def piece_of(a, n, i, b, start, stop):
+    """Which classes of a block are written in the place of start to stop: pieces end where vectors do."""
+    head = memory.head(a.out, n.out0 + i * n.out_step + b * BLOCK)
+    count = min(BLOCK, n.n_classes - b * BLOCK)
+    return 0 if start == 0 else min(start + head, count), count if stop == count else min(stop + head, count)
 
 
 # ---- the kernel -----------------------------------------------------------------------------------------------
@@ -217,12 +232,13 @@ def kept_row(a, n, i, y, row1, seen):
         if n.in_place == 1:
             then, n_then = after(n, i, b, row1)
             could, m, s, scales[b, 1], seen = kept.exps(a.x, start, count, a.out, at, log2e, seen, then, n_then,
-                                                        ahead_of(n, i, b + 2, row1))
+                                                        ahead_of(n, i, b + 2, row1), a, n, (), BLOCK)
             s = kept.about(a.x, s, scales[b, 1], m, log2e)
             if not could:
                 s, scales[b, 0] = kept.far_exps(a.out, at, count, log2e, m)
+                scales[b, 1] = 0.0 if m > -np.inf else np.nan
         else:
-            could, m, s, scales[b, 1] = kept.guessed_exps(a.x, start, count, a.out, at, log2e)
+            could, m, s, scales[b, 1] = kept.guessed_exps(a.x, start, count, a.out, at, log2e, a, n, (), BLOCK)
             if not could:
                 m, s = other_state(a, n, i, b)
                 scales[b, 1] = np.nan
@@ -237,26 +253,75 @@ def kept_row(a, n, i, y, row1, seen):
         rest = rest_of(a, n, i, f)
     final = finish(a, n, i, y, f, z_y, rest)
     write_kept(a, n, to_write(a, n, i, y, final), scales)
-    put_labels(a, n, i, y, final)
     return seen
+
+
+@inlined
+def factor_of(row, c, about):
+    """What exps with a block's own c are to be multiplied with; NaN where they would not round as those with the row's."""
+    reference, row_c, over = about
+    if reference != 0 or np.isnan(c):
+        return np.nan
+    by = row.factor * over * math.ldexp(1.0, int(max(c - row_c, -2000.0)))
+    return by if SERVING[0] < abs(by) and abs(row.factor * over) < SERVING[1] else np.nan
 
 
 @jit
 def write_kept(a, n, row, scales):
-    """A row from its exps; where these are none, or would round otherwise, from its logits, if they are still there."""
-    reference, c, over = blocks.relative(a.x, row.final.m, n.inner * LOG2_E)
-    log2e, out0 = vec.scalar_like(a.x, n.inner * LOG2_E), n.out0 + row.row * n.out_step
+    """A row from its exps; where these are none, or do not serve, from its logits, if they are still there."""
+    log2e, out0 = n.inner * LOG2_E, n.out0 + row.row * n.out_step
+    about = blocks.relative(a.x, row.final.m, log2e)
     for b in range(len(scales)):
         first, count = span(n, b)
-        if reference == 0 and scales[b, 0] == 0 and not np.isnan(scales[b, 1]):
-            by = row.factor * over * math.ldexp(1.0, int(max(scales[b, 1] - c, -2000.0)))
-            serves = SERVING[0] < abs(by) and abs(row.factor * over) < SERVING[1]
-        else:
-            by, serves = row.factor * np.exp2(vec.fused(scales[b, 0] - row.final.m, log2e, scales[b, 1])), False
-        if n.in_place != 1 and not serves:
+        reference, c = scales[b, 0], scales[b, 1]
+        by = factor_of(row, c if reference == 0 else np.nan, about)
+        if np.isnan(by) and n.in_place == 1:  # of a block of -inf alone, exps are 0
+            over = np.exp2(vec.fused(reference - row.final.m, vec.scalar_like(a.x, log2e), c))
+            by = 0.0 if np.isnan(c) else row.factor * over
+        if np.isnan(by):
             write_plain(a, n, row, first, count)
-            continue
-        kept.multiply(a.out, out0 + first, count, by, row.factor)
+        else:
+            kept.multiply(a.out, out0 + first, a.out, out0 + first, count, by, row.factor, False)
+    put_labels(a, n, row.row, row.y, row.final)
+
+
+@jit
+def aside_row(a, n, i, y, before, scales):
+    """Read row i, its exps to a.z, while the row before is written from there; what row i is to be written from."""
+    find_logits(a, n, i)
+    f, log2e, room = nothing(), n.inner * LOG2_E, room_of(a)
+    for b in range(scales.shape[1]):
+        first, count = span(n, b)
+        late = kept.Late(before.row, b, room + first, scales[0, b], before)
+        start = n.x0 + i * n.x_step + first
+        could, m, s, scales[1, b] = kept.guessed_exps(a.x, start, count, a.z, room + first, log2e, a, n, late,
+                                                      16 * vec.width(a.x))
+        if not could:
+            m, s = other_state(a, n, i, b)
+            scales[1, b] = np.nan
+        f = fold(f, b, m, s, 0.0, 0.0, n.inner)
+    put_labels(a, n, before.row, before.y if before.row >= 0 else INERT, before.final)
+    z_y = logit_at(a, n, i, y) if y >= 0 else 0.0
+    now = to_write(a, n, i, y, finish(a, n, i, y, f, z_y, rest_of(a, n, i, f)))
+    about = blocks.relative(a.x, now.final.m, log2e)
+    for b in range(scales.shape[1]):
+        scales[0, b] = factor_of(now, scales[1, b], about)
+    return now
+
+
+@inlined
+def room_of(a):
+    """Where a row's exps are kept aside: after the block that everybody has there."""
+    return BLOCK + memory.head(a.z, BLOCK)
+
+
+@jit
+def write_aside(a, n, before, scales):
+    """The last row of those, of which there may be none."""
+    for b in range(scales.shape[1]):
+        first, count = span(n, b)
+        blocks.write_late(a, n, kept.Late(before.row, b, room_of(a) + first, scales[0, b], before), 0, count)
+    put_labels(a, n, before.row, before.y if before.row >= 0 else INERT, before.final)
 
 
 @jit
@@ -304,6 +369,8 @@ def softmax_rows(a, n, row0, row1, block0, block1, phase):
     """Rows row0 to row1, or one phase of their blocks; the first row with a bad label, or -1."""
     a = without_owners(a)
     before, seen = nobody(), np.nan
+    is_aside = n.keeps and n.streams and phase == ALL
+    scales = np.empty((2, -(-n.n_classes // BLOCK) if is_aside else 0))
     for i in range(row0, row1):
         y = label_of(a, n, i)
         if y == BAD:
@@ -315,11 +382,16 @@ def softmax_rows(a, n, row0, row1, block0, block1, phase):
             seen = np.nan
             if n.writes:
                 clear_row(a, n, i, 0, -(-n.n_classes // BLOCK))
+        elif is_aside:
+            before = aside_row(a, n, i, y, before, scales)
         elif n.keeps:
             seen = kept_row(a, n, i, y, row1, seen)
         else:
             before = whole_row(a, n, i, y, before)
-    write_row(a, n, before)
+    if is_aside:
+        write_aside(a, n, before, scales)
+    else:
+        write_row(a, n, before)
     if n.streams:
         memory.fence()
     return -1

@@ -160,7 +160,7 @@ def sum_without_best(a, n, i, f):
     for k in range(len(z)):
         a.z[k] = z[k]
     scale_log2e, reference = n.inner * LOG2_E, 0.0
-    could, m, _, c, _ = kept.exps(a.z, 0, len(z), a.z, 0, scale_log2e, np.nan, 0, 0, 0)
+    could, m, _, c, _ = kept.exps(a.z, 0, len(z), a.z, 0, scale_log2e, np.nan, 0, 0, 0, a, n, (), BLOCK)
     if not could:
         _, reference = kept.far_exps(a.z, 0, len(z), scale_log2e, m)
     return kept.rest(a.z, 0, len(z), f.m, reference, c, n.inner, f.other)

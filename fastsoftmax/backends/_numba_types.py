@@ -7,8 +7,9 @@ empty array and a flag.
 from typing import NamedTuple
 
 import numpy as np
+from numba.extending import register_jitable
 
-from ..contract import BLOCK
+from ..contract import BLOCK, KEPT_BYTES
 from . import _numba_memory as memory
 from ._numba_blocks import LOG2_E as LOG2_E
 from ._numba_cache import inlined
@@ -54,7 +55,7 @@ class Numbers(NamedTuple):
     out0: int
     out_step: int
     ignore_index: int
-    keeps: bool  # whether rows hold their exps in the output
+    keeps: bool  # whether rows hold their exps in the output, or where that is streamed, aside
     streams: bool  # whether out goes past the caches
     in_place: int  # 1 where out is x itself, 2 where it is q, else 0
     writes: bool
@@ -80,6 +81,18 @@ def without_owners(a):
                   memory.of(a.labels), memory.of(a.ids), memory.of(a.shares), memory.of(a.found), memory.of(a.shifts),
                   memory.of(a.sample_weight), memory.of(a.dlosses), memory.of(a.losses), memory.of(a.lse),
                   memory.of(a.states), memory.of(a.finals))
+
+
+@register_jitable
+def is_fit(n_classes, itemsize):
+    """Whether a streamed row has several blocks, and the L2 cache room for its exps between two of logits."""
+    return BLOCK < n_classes and 3 * n_classes * itemsize <= 2 * KEPT_BYTES
+
+
+@register_jitable
+def scratch_size(n):
+    """How many numbers Arrays.z has: a block, and exps that are kept aside, in whole cache lines."""
+    return min(BLOCK, n.n_classes) + (n.n_classes + 16 if n.keeps and n.streams else 0)
 
 
 class Folded(NamedTuple):

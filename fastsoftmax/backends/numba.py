@@ -77,10 +77,10 @@ def _place(job):
 
 
 def _keeps(job, kind):
-    """Whether this job's rows can hold their exps in the output."""
+    """Whether this job's rows hold their exps: in the output, or aside, where that is streamed."""
     plain = kind == kinds.SOFTMAX or (kind == kinds.LABELS and job.smoothing == 0)
-    return bool(job.keep_exps and plain and job.cap == 0 and job.dtype.carrier == job.dtype.real
-                and KERNELS[job.kernel][0] is rows.softmax_rows)
+    return bool((job.keep_exps or job.stream and kinds.is_fit(job.first.shape[1], job.dtype.itemsize)) and plain
+                and job.cap == 0 and job.dtype.carrier == job.dtype.real and KERNELS[job.kernel][0] is rows.softmax_rows)
 
 
 def _several(targets):
@@ -117,9 +117,10 @@ def bind(job):
     """run(row0, row1, block0, block1, phase) -> the first row with a bad label, or -1."""
     function, kind = KERNELS[job.kernel]
     flats, arrays, numbers = arguments_of(job, kind)
+    size = kinds.scratch_size(numbers)
 
     def run(row0, row1, block0, block1, phase):
-        scratch = np.empty(BLOCK, job.dtype.real)  # a thread's own
+        scratch = np.empty(size, job.dtype.real)  # a thread's own
         return function(kinds.Arrays(*flats, scratch, *arrays), numbers, row0, row1, block0, block1, phase)
 
     return run
