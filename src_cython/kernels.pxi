@@ -92,11 +92,11 @@ cdef struct Task:
     bint has_targets, stream, is_short, is_abreast
     bint by_blocks  # whether exps are relative to a block's own maximum, which they must be to be kept
     bint keeps      # whether they are: to the bit the same
-    # Whether a row is written as soon as it is read: where its exps are kept, as later they come from no nearer a cache; of
-    # soft targets where two rows of logits and targets and one of exps are more than the L2 cache holds, and one of each,
-    # read twice, is not (100,000 float32, one thread: 9.1 -> 8.3 ms).
+    # Whether a row is written as soon as it is read: where its exps are kept and the output is not streamed, as later they come
+    # from no nearer a cache; of soft targets where two rows of logits and targets and one of exps are more than the L2 cache
+    # holds, and one of each, read twice, is not (100,000 float32, one thread: 9.1 -> 8.3 ms).
     bint at_once
-    bint guesses    # whether a block's maximum is guessed for that: the logits are still there where the guess is of no use
+    bint guesses    # whether a block's maximum is guessed for them: its logits are still there where the guess is of no use
     bint is_aside   # in memory of their own: the output is too narrow, or the row before is written meanwhile
     int64_t ignore_index
     int kind              # of the second array: OF_PROBS, OF_LOGS, and for CENTERED others

@@ -151,8 +151,8 @@ typedef struct {
 #define AHEAD_BYTES 8192               /* fetched while a block is read: loss of 512 x 100,000 float64 15.7 -> 13.4 ms */
 #define HEADROOM_f 60                  /* powers of two that a sum of 2^12 terms may lie above 1 */
 #define HEADROOM_d 400
-/* The same of exps that are kept. To the bit they serve as those from a block's maximum, if their factor is not beyond
- * 2^-SERVING or 2^SERVING: its product with LOWER is a normal number then, and what the others leave out becomes 0. */
+/* The same of exps that are kept. To the bit they serve as those from a block's maximum, if the factor of these lies between
+ * 1/SERVING and SERVING: theirs, times LOWER, is a normal number then, and what these leave out becomes 0. */
 #define HEADROOM_KEPT 20
 #define SERVING 0x1p40
 

@@ -172,13 +172,14 @@ cdef void write_row(const Task *task, Final *final, const Top *tops, char *room)
 
 
 cdef inline char *kept_at(const Task *task, Py_ssize_t i, Py_ssize_t b, char *room) noexcept nogil:
-    """Where the exps of a block are kept: in the output, or aside; NULL where they are not."""
+    """Where the exps of a block are kept: in the output, or aside; NULL where they are not. Aside, in vectors as aligned as those
+    of guessed blocks are read: then these go where what was there is written already, wherever in a line either row lies."""
     if not task.keeps:
         return NULL
     if not task.is_aside:
         return out_at(task, i, b)
     return (room + (-<Py_ssize_t>room & (LINE - 1)) + b * (BLOCK * task.lanes.weight_itemsize + LINE)
-            + (<Py_ssize_t>first_at(task, i, b) & (VEC_BYTES - 1) if task.guesses else 0))  # aligned where the logits are
+            + (<Py_ssize_t>first_at(task, i, b) & (VEC_BYTES - 1) if task.guesses else 0))
 
 
 cdef inline double logit(const Task *task, Py_ssize_t i, Py_ssize_t y) noexcept nogil:
