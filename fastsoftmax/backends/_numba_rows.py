@@ -78,7 +78,7 @@ def to_write(a, n, i, y, final):
     total = own_targets(a, n, i, y) + final.t
     if n.z_loss != 0:
         total += 2 * n.z_loss * a.lse[i]
-    less = g * n.smoothing / n.n_classes if n.kind == LABELS else 0.0
+    less = g * n.smoothing / n.n_classes if n.kind == LABELS and n.smoothing != 0 else 0.0  # not -0
     return Before(i, y, final, plain(g * total / (1 + final.rest)), plain(less))
 
 
