@@ -256,8 +256,7 @@ cdef Final finish_with(const Task *task, Py_ssize_t i, Py_ssize_t y, double x_y,
 
 
 cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b, const Top *top, char *kept) noexcept nogil:
-    """How block b of a finished row is written, but for the label's own share; from its exps, where they
-    are `kept`."""
+    """How block b of a finished row is written, but for the label's own share; from its exps, where they are `kept`."""
     cdef Late late
     late.block, late.map = block_at(task, final.row, b), map_of(task, final.m)
     late.block.keep = -task.keep * final.g  # what is added

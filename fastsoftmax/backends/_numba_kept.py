@@ -1,4 +1,4 @@
-"""[1] Exps kept in the output until they are multiplied, and their sum without the largest."""
+"""[1] Exps kept in the output, or aside, until they are multiplied, and their sum without the largest."""
 
 import math
 from typing import NamedTuple

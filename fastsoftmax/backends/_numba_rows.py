@@ -70,16 +70,18 @@ def plain(v):
 @inlined
 def to_write(a, n, i, y, final):
     """What row i is to be written from."""
+    # e of a lone class is 1
+    about = blocks.relative(a.x, final.m, n.inner * LOG2_E) if n.n_classes > BLOCK else (final.m, 0.0, 1.0)
     if n.kind == LOG_SOFTMAX:
-        return Before(i, y, final, 1.0, math.log1p(final.rest))
+        return Before(i, y, final, 1.0, math.log1p(final.rest), about)
     if n.kind == SOFTMAX:
-        return Before(i, y, final, 1 / (1 + final.rest), 0.0)
+        return Before(i, y, final, 1 / (1 + final.rest), 0.0, about)
     g = upstream(a, n, i)
     total = own_targets(a, n, i, y) + final.t
     if n.z_loss != 0:
         total += 2 * n.z_loss * a.lse[i]
     less = g * n.smoothing / n.n_classes if n.kind == LABELS and n.smoothing != 0 else 0.0  # not -0
-    return Before(i, y, final, plain(g * total / (1 + final.rest)), plain(less))
+    return Before(i, y, final, plain(g * total / (1 + final.rest)), plain(less), about)
 
 
 @inlined
@@ -95,9 +97,7 @@ def write_plain(a, n, row, start, count):
     if n.kind == LOG_SOFTMAX:
         blocks.write_logs(a.x, x0, a.out, out0, count, row.final.m, n.inner, row.less, n.streams)
     else:
-        log2e, m = n.inner * LOG2_E, row.final.m
-        about = blocks.relative(a.x, m, log2e) if n.n_classes > BLOCK else (m, 0.0, 1.0)  # e of a lone class is 1
-        blocks.write_exps(a.x, x0, a.out, out0, count, about, log2e, row.factor, row.less, n.streams)
+        blocks.write_exps(a.x, x0, a.out, out0, count, row.about, n.inner * LOG2_E, row.factor, row.less, n.streams)
 
 
 @jit
@@ -172,7 +172,7 @@ def ahead_of(n, i, b, row1):
 
 @jit
 def nobody():
-    return Before(-1, -1, Final(0.0, 0.0, 0.0, 0.0), 0.0, 0.0)
+    return Before(-1, INERT, Final(0.0, 0.0, 0.0, 0.0), 0.0, 0.0, (0.0, 0.0, 1.0))
 
 
 @jit
@@ -257,9 +257,9 @@ def kept_row(a, n, i, y, row1, seen):
 
 
 @inlined
-def factor_of(row, c, about):
+def factor_of(row, c):
     """What exps with a block's own c are to be multiplied with; NaN where they would not round as those with the row's."""
-    reference, row_c, over = about
+    reference, row_c, over = row.about
     if reference != 0 or np.isnan(c):
         return np.nan
     by = row.factor * over * math.ldexp(1.0, int(max(c - row_c, -2000.0)))
@@ -269,14 +269,13 @@ def factor_of(row, c, about):
 @jit
 def write_kept(a, n, row, scales):
     """A row from its exps; where these are none, or do not serve, from its logits, if they are still there."""
-    log2e, out0 = n.inner * LOG2_E, n.out0 + row.row * n.out_step
-    about = blocks.relative(a.x, row.final.m, log2e)
+    out0 = n.out0 + row.row * n.out_step
     for b in range(len(scales)):
         first, count = span(n, b)
         reference, c = scales[b, 0], scales[b, 1]
-        by = factor_of(row, c if reference == 0 else np.nan, about)
+        by = factor_of(row, c if reference == 0 else np.nan)
         if np.isnan(by) and n.in_place == 1:  # of a block of -inf alone, exps are 0
-            over = np.exp2(vec.fused(reference - row.final.m, vec.scalar_like(a.x, log2e), c))
+            over = np.exp2(vec.fused(reference - row.final.m, vec.scalar_like(a.x, n.inner * LOG2_E), c))
             by = 0.0 if np.isnan(c) else row.factor * over
         if np.isnan(by):
             write_plain(a, n, row, first, count)
@@ -300,12 +299,11 @@ def aside_row(a, n, i, y, before, scales):
             m, s = other_state(a, n, i, b)
             scales[1, b] = np.nan
         f = fold(f, b, m, s, 0.0, 0.0, n.inner)
-    put_labels(a, n, before.row, before.y if before.row >= 0 else INERT, before.final)
+    put_labels(a, n, before.row, before.y, before.final)
     z_y = logit_at(a, n, i, y) if y >= 0 else 0.0
     now = to_write(a, n, i, y, finish(a, n, i, y, f, z_y, rest_of(a, n, i, f)))
-    about = blocks.relative(a.x, now.final.m, log2e)
     for b in range(scales.shape[1]):
-        scales[0, b] = factor_of(now, scales[1, b], about)
+        scales[0, b] = factor_of(now, scales[1, b])
     return now
 
 
@@ -321,7 +319,7 @@ def write_aside(a, n, before, scales):
     for b in range(scales.shape[1]):
         first, count = span(n, b)
         blocks.write_late(a, n, kept.Late(before.row, b, room_of(a) + first, scales[0, b], before), 0, count)
-    put_labels(a, n, before.row, before.y if before.row >= 0 else INERT, before.final)
+    put_labels(a, n, before.row, before.y, before.final)
 
 
 @jit

@@ -118,13 +118,15 @@ class Final(NamedTuple):
 class Before(NamedTuple):
     """The row that is written while the next one is read: memory does both at once. row: -1 for none.
 
-    Written is factor*exp(z - z_m) - less, or with LOG_SOFTMAX z - z_m - less; the row's targets and slopes come on top."""
+    Written is factor*exp(z - z_m) - less, or with LOG_SOFTMAX z - z_m - less; the row's targets and slopes come on top.
+    about: what its exps are relative to, blocks.relative."""
 
     row: int
     y: int
     final: Final
     factor: float
     less: float
+    about: tuple
 
 
 @inlined
