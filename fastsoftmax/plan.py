@@ -21,6 +21,9 @@ from .contract import (
 
 # Half a millisecond of work: long against Python's cost for a slice, short against Ctrl-C.
 LOGITS_PER_SLICE = 1 << 20
+# Of whole rows more, as the first is read while none is written, the last written while none is read (two threads of Zen 4,
+# 50,257 to 128,256 float32: up to 2 % less time).
+LOGITS_PER_SLICE_OF_ROWS = 1 << 21
 # Rows that the kernels cannot read in place are copied this many bytes at a time: more than a few, for the cache lines
 # of rows side by side to be read whole, less than what falls out of the L2 cache (1 MB and 8 MB are a fifth slower).
 STAGED_BYTES = 1 << 22
@@ -80,8 +83,8 @@ def make(problem, name, backend, n_threads, inner, packed, staged, in_place):
     if split == "classes":
         step = max(1, min(LOGITS_PER_SLICE // BLOCK // group, -(-blocks // shares)))
     else:
-        step = max(1, min(LOGITS_PER_SLICE // max(1, n_classes), -(-n_rows // shares)))
-        step = -(-step // group) * group
+        slices = n_threads * -(-n_rows * n_classes // (n_threads * LOGITS_PER_SLICE_OF_ROWS))  # as many for each thread
+        step = -(-max(1, -(-n_rows // max(1, slices, shares))) // group) * group
     rows = max(1, min(n_rows, STAGED_BYTES // max(1, row_bytes)))
     return Plan(name, problem.kernel, problem.dtype.name, n_rows, n_classes, blocks, n_threads, split,
                 step, group, tiled, staged, rows, stream, keep_exps)

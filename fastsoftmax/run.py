@@ -152,8 +152,12 @@ def _job(problem, first, second, out, labels, sample_weight, dlosses, losses, ls
 
 
 def _cuts(n_rows, inner, step):
-    """[(first row, row behind)] of at most `step` rows; where `inner` lie side by side, of one run or of whole ones."""
-    whole = max(inner, step // inner * inner) if inner else n_rows
+    """[(first row, row behind)] of at most `step` rows, in even shares, or where `inner` lie side by side, of one run or of
+    whole ones."""
+    if not inner:
+        n = -(-n_rows // step)
+        return [(n_rows * i // n, n_rows * (i + 1) // n) for i in range(n)]
+    whole = max(inner, step // inner * inner)
     return [(start, min(start + step, base + whole, n_rows))
             for base in range(0, n_rows, whole) for start in range(base, min(base + whole, n_rows), step)]
 

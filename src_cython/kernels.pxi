@@ -20,6 +20,7 @@ cdef enum:
     PIECE = 1024
     LIGHT_PIECE = 1024
     SOON = 2048  # bytes that take as long to be computed as the next ones from memory
+    APART_BYTES = 1 << 21  # a row that is streamed before the next one is read
     GUESSED = 16  # logits of a block whose maximum is taken for the block's at first
 cdef double LOG2E = 1.44269504088896340736
 
@@ -29,9 +30,9 @@ cdef enum Phase:
 cdef enum Kernel:
     LSE, SOFTMAX, LOG_SOFTMAX, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, SOFTMAX_GRAD, LOG_SOFTMAX_GRAD, ENTROPY, KL, JS, CENTERED
 
-from fastsoftmax.contract import (BLOCK as _BLOCK, FINALS as _FINALS, KEPT_BYTES as _KEPT_BYTES, KERNELS as _KERNELS, KINDS as _KINDS,
-                                  PARTS as _PARTS)
-cdef Py_ssize_t KEPT_BYTES = _KEPT_BYTES
+from fastsoftmax.contract import (BLOCK as _BLOCK, CHEAP_KEPT_BYTES as _CHEAP_KEPT_BYTES, FINALS as _FINALS,
+                                  KEPT_BYTES as _KEPT_BYTES, KERNELS as _KERNELS, KINDS as _KINDS, PARTS as _PARTS)
+cdef Py_ssize_t KEPT_BYTES = _KEPT_BYTES, CHEAP_KEPT_BYTES = _CHEAP_KEPT_BYTES
 KINDS = {name: code for code, name in enumerate(_KINDS)}
 _CODES = {name: code for code, name in enumerate(_KERNELS)}
 if _BLOCK != BLOCK or _FINALS * sizeof(double) != sizeof(Final) or _PARTS != PARTS:
@@ -190,7 +191,7 @@ cdef void states_of(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t blo
 
 cdef void derive(Task *task, bint keep_exps) noexcept nogil:
     """The fields that follow from the others. keep_exps: whether the output may hold a row's exps meanwhile."""
-    cdef bint is_dense, is_narrow, may_guess, is_fit
+    cdef bint is_dense, is_narrow, may_guess, is_cheap
     cdef Py_ssize_t k
     task.n_blocks = (task.n_classes + BLOCK - 1) // BLOCK
     # rounded as the lanes round it: 2^log2e then stands for e everywhere
@@ -213,11 +214,13 @@ cdef void derive(Task *task, bint keep_exps) noexcept nogil:
                       and (is_dense or not task.has_targets and (task.kernel == SOFTMAX or task.kernel == CROSS_ENTROPY)))
     is_narrow = task.lanes.itemsize < task.lanes.weight_itemsize
     may_guess = VEC_BYTES > 16 and not (is_dense or is_narrow) and task.out != task.first  # with FMA: is_exact in lanes_read.inc
-    is_fit = 3 * task.n_classes * task.lanes.itemsize <= 2 * KEPT_BYTES  # for a row of exps between two of logits
-    task.is_aside = is_dense or is_narrow or may_guess and task.stream and is_fit
+    is_cheap = VEC_BYTES == 64 and task.lanes.weight_itemsize == 4
+    task.is_aside = (is_dense or is_narrow or may_guess and task.stream
+                     and not (is_cheap and task.n_classes * task.lanes.itemsize > CHEAP_KEPT_BYTES))
     task.keeps = task.by_blocks and task.out != NULL and (task.is_aside or keep_exps)
     task.guesses = task.keeps and may_guess
-    task.at_once = task.keeps and not (task.guesses and task.stream)
+    task.at_once = (task.n_classes * task.lanes.itemsize > (APART_BYTES if task.stream else KEPT_BYTES) if not task.keeps
+                    else not (task.guesses and task.stream))
     if task.kernel == SOFT_CROSS_ENTROPY:
         task.at_once = 5 * task.n_classes * task.lanes.itemsize > KEPT_BYTES
         task.keeps = task.keeps and not task.at_once

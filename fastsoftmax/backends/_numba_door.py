@@ -10,7 +10,7 @@ from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import intrinsic, overload
 from numba.np.arrayobj import populate_array
 
-from ..contract import ALL, BLOCK, KEPT_BYTES, STREAMED_BYTES
+from ..contract import ALL, STREAMED_BYTES
 from . import _numba_rows as rows
 from ._numba_cache import jit, pasted
 from ._numba_types import LABELS, PROBS, SOFTMAX, Arrays, Numbers, is_fit, scratch_size
@@ -118,8 +118,7 @@ def numbers_of(o, r, n_classes, steps, place, writes, staged, row_bytes, n_rows)
     x_step, q_step, out_step = steps
     large = writes and n_rows * row_bytes >= STREAMED_BYTES
     streams = large and not staged and place != 1
-    fits = is_fit(n_classes, row_bytes // n_classes) if streams else BLOCK < n_classes and row_bytes <= KEPT_BYTES
-    keeps = (writes and not staged and fits and o.cap == 0
+    keeps = (writes and not staged and is_fit(n_classes, row_bytes) and o.cap == 0
              and (o.kind == SOFTMAX or (o.kind == LABELS and o.smoothing == 0)))
     inner = 1.0 if o.cap != 0 else o.scale
     zero = np.int64(0)

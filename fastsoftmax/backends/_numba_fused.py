@@ -8,14 +8,14 @@ import inspect
 import numpy as np
 from numba.extending import overload
 
-from ..contract import ALL, BLOCK, KEPT_BYTES
+from ..contract import ALL
 from . import _numba_memory as memory
 from . import _numba_rows as rows
 from ._numba_cache import jit, kernel, pasted
 from ._numba_door import absent, readable
 from ._numba_labels import BAD, INERT, label_of
 from ._numba_math import as_real, put, real_of
-from ._numba_types import Arrays, Numbers
+from ._numba_types import Arrays, Numbers, is_fit
 
 
 def arity(function):
@@ -51,7 +51,7 @@ def transformer(f, df):
 @jit
 def numbers_of(n, row_bytes):
     """Those for a row of z, in place and without a scale: f has had it."""
-    keeps = n.writes and n.n_classes > BLOCK and row_bytes <= KEPT_BYTES and n.smoothing == 0
+    keeps = n.writes and is_fit(n.n_classes, row_bytes) and n.smoothing == 0
     zero = np.int64(0)
     return Numbers(n.kind, n.second, n.n_classes, zero, zero, zero, zero, zero, zero, zero, n.ignore_index, keeps, False,
                    np.int64(1), n.writes, n.has_labels, False, False, n.weighs_classes, n.weighs_rows, n.has_dlosses, 1.0,

@@ -84,9 +84,9 @@ def without_owners(a):
 
 
 @register_jitable
-def is_fit(n_classes, itemsize):
-    """Whether a streamed row has several blocks, and the L2 cache room for its exps between two of logits."""
-    return BLOCK < n_classes and 3 * n_classes * itemsize <= 2 * KEPT_BYTES
+def is_fit(n_classes, row_bytes):
+    """Whether a row has several blocks, and the L2 cache room for its exps."""
+    return BLOCK < n_classes and row_bytes <= KEPT_BYTES
 
 
 @register_jitable

@@ -78,8 +78,9 @@ def _place(job):
 
 def _keeps(job, kind):
     """Whether this job's rows hold their exps: in the output, or aside, where that is streamed."""
+    n_classes = job.first.shape[1]
     plain = kind == kinds.SOFTMAX or (kind == kinds.LABELS and job.smoothing == 0)
-    return bool((job.keep_exps or job.stream and kinds.is_fit(job.first.shape[1], job.dtype.itemsize)) and plain
+    return bool((job.keep_exps or job.stream and kinds.is_fit(n_classes, n_classes * job.dtype.itemsize)) and plain
                 and job.cap == 0 and job.dtype.carrier == job.dtype.real and KERNELS[job.kernel][0] is rows.softmax_rows)
 
 
