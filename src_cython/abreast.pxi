@@ -27,7 +27,6 @@ cdef Py_ssize_t row_alone(const Task *task, Py_ssize_t i, Abreast *room) noexcep
     cdef int64_t y = label_of(task, i)
     cdef double m, rest, log1p_rest = 0
     cdef Final final
-    cdef Late late
     if is_inert(task, i, y, ALL):
         inert_row(task, i, 0, 1, ALL)
         return -1
@@ -39,8 +38,7 @@ cdef Py_ssize_t row_alone(const Task *task, Py_ssize_t i, Abreast *room) noexcep
     if task.out == NULL:
         return -1
     if task.kernel == LOG_SOFTMAX:
-        late = late_block(task, &final, 0, NULL, NULL)
-        late.write(&late.block, &late.map, log1p_rest)
+        write_logs(task, i, final.m, log1p_rest)
     else:
         task.lanes.short_write(room.e, task.n_classes, factor(task, &final), out_at(task, i, 0))
         write_label(task, &final)
@@ -57,6 +55,7 @@ cdef Py_ssize_t rows_abreast(const Task *task, Py_ssize_t i0, Py_ssize_t n_rows,
     cdef double log1p_rest[LANES]
     cdef double a[LANES]
     cdef Final finals[LANES]
+    cdef double x_y
     cdef bint is_plain
     for j in range(n_rows):
         i = i0 + j
@@ -70,8 +69,11 @@ cdef Py_ssize_t rows_abreast(const Task *task, Py_ssize_t i0, Py_ssize_t n_rows,
     is_plain = task.kernel != SOFTMAX and is_weightless(task)
     for j in range(n_rows):
         if is_plain and not inert[j] and not is_endless(task, m[j]):
-            plain_results(task, i0 + j, y[j], m[j], rest[j], log1p_rest[j], &finals[j])
-            a[j] = finals[j].g / (1 + rest[j]) if task.out != NULL else 0
+            x_y = logit(task, i0 + j, y[j])
+            plain_results(task, i0 + j, m[j], x_y, log1p_rest[j])
+            if task.out != NULL:
+                finals[j] = plain_final(task, i0 + j, y[j], m[j], x_y, rest[j])
+                a[j] = factor(task, &finals[j])
         elif task.kernel == SOFTMAX:
             a[j] = NAN if is_endless(task, m[j]) else 1 / (1 + rest[j])
         elif inert[j]:
@@ -90,25 +92,6 @@ cdef Py_ssize_t rows_abreast(const Task *task, Py_ssize_t i0, Py_ssize_t n_rows,
         elif task.out != NULL and task.kernel != SOFTMAX and task.kernel != LOG_SOFTMAX:
             write_label(task, &finals[j])
     return -1
-
-
-cdef inline bint is_weightless(const Task *task) noexcept nogil:
-    """Whether a loss is that of the label alone."""
-    return (task.class_weight == NULL and task.sample_weight == NULL and task.smoothing == 0 and task.z_loss == 0
-            and task.ids == NULL)
-
-
-cdef inline void plain_results(const Task *task, Py_ssize_t i, Py_ssize_t y, double m, double rest, double log1p_rest,
-                               Final *final) noexcept nogil:
-    """What finish_with does for such a row, in a third of its time."""
-    cdef double x_y = logit(task, i, y)
-    if task.lse != NULL:
-        task.lse[i] = z_of(task, m) + log1p_rest
-    if task.losses != NULL:
-        task.losses[i] = log1p_rest + gap(task, m, x_y)
-    if task.out != NULL:
-        final.row, final.y, final.m, final.rest, final.x_y = i, y, m, rest, x_y
-        final.a, final.g = 1, task.grad_scale * task.scale * (1.0 if task.dlosses == NULL else task.dlosses[i])
 
 
 cdef inline Final finish_one(const Task *task, Py_ssize_t i, Py_ssize_t y, double m, double *rest,

@@ -205,6 +205,18 @@ typedef struct {
 #define R f
 #include "lanes.inc"
 
+static double log1p_one(double x) { return log1p_d(set_d(x))[0]; }
+
+/* y = log(1 + x) of n numbers, to the bit the same, which are read and written up to whole vectors */
+static void log1p_each(const double *x, double *y, Py_ssize_t n) {
+    for (Py_ssize_t k = 0; k < n; k += W_D) {
+        vd v;
+        memcpy(&v, x + k, sizeof v);
+        v = log1p_d(v);
+        memcpy(y + k, &v, sizeof v);
+    }
+}
+
 /* in the order of the codes in dtypes.py */
 static const fs_lanes *const fs_table[] = {&lanes_f64, &lanes_f32, &lanes_bf16, &lanes_f16};
 

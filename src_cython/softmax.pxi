@@ -108,24 +108,23 @@ cdef inline double lse_of(const Task *task, const State *state, double log1p_res
 
 
 cdef bint short_row(const Task *task, Py_ssize_t i, Py_ssize_t y) noexcept nogil:
-    """A row of one block: one exp a logit, kept aside. False, with nothing done, where its maximum is infinite."""
+    """A row of one block with whatever weights it has: one exp a logit, kept aside. False, with nothing done, where its maximum
+    is infinite."""
     cdef Exps kept
     cdef const char *x = first_at(task, i, 0)
-    cdef bint is_written = task.out != NULL and task.kernel != LOG_SOFTMAX
+    cdef double rest
     cdef State state
     cdef Final final
     state.m = task.lanes.block_max(x, task.n_classes)
     if is_endless(task, state.m):
         return False
     state.s = state.other = state.t = state.d = 0
-    final = finish(task, i, y, logit(task, i, y), &state,
-                   task.lanes.short_rest(x, task.n_classes, task.log2e, state.m, rows_ahead(task, i, 1),
-                                         kept.exps if is_written else NULL))
-    if is_written:
+    rest = task.lanes.short_rest(x, task.n_classes, task.log2e, state.m, rows_ahead(task, i, 1),
+                                 kept.exps if task.out != NULL else NULL)
+    final = finish_with(task, i, y, logit(task, i, y), &state, rest, log1p_one(rest))
+    if task.out != NULL:
         task.lanes.short_write(kept.exps, task.n_classes, factor(task, &final), out_at(task, i, 0))
         write_label(task, &final)
-    elif task.out != NULL:
-        write_block(task, &final, 0, NULL, NULL)
     return True
 
 
