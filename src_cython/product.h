@@ -33,7 +33,9 @@ typedef struct {
 #define TILE_VECTORS 2
 #endif
 #define PANEL_LINES (TILE_VECTORS * VEC_BYTES / LINE)
+#define SOME_ROWS 8                    /* whose logits are computed from squares of classes that are turned in registers */
 #define FEW_ROWS 2                     /* of a tile that has no more: computing all of it would cost what memory does */
+#define STREAMED (1 << 24)             /* bytes of a result, that go past the caches: as in contract.py */
 #define ROWS_AHEAD 8                   /* classes, that are fetched before they are copied; an even number */
 #define PANELS_WIDE 4                  /* panels copied together: 1 KB of a class lies in memory in order */
 #define CLASSES_DEEP 128               /* terms of a sum over classes in one accumulator: a panel stays in the L1 cache */

@@ -255,6 +255,31 @@ def test_the_same_bits_for_any_threads_and_any_batch():
             checks.check_same_bits((got.loss, got.dfeatures, got.lse), parts)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("n_features", "n_classes"), [(33, 3000), (70, 60_100)], ids=["small", "past the caches"])
+def test_few_rows_have_the_bits_of_many(dtype, n_features, n_classes):
+    """Up to 8 rows are computed otherwise. Of 12, those after the first n count for nothing: they add 0 to each sum."""
+    features, classifier, bias, labels = inputs(12, n_features, n_classes, dtype)
+    labels[1] = 0
+    given = np.random.default_rng(1).standard_normal(1 + classifier.size).astype(dtype)
+    with fs.use_backend("cython"):
+        for n in range(1, 10):
+            dlosses = (np.arange(12) < n).astype(float)
+            many = fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias, reduction="none",
+                                                    dlosses=dlosses)
+            few = (features[:n], classifier, labels[:n])
+            got = fs.linear_cross_entropy_and_grad(*few, bias=bias, reduction="none")
+            checks.check_same_bits((got.loss, got.dfeatures, got.lse), (many.loss[:n], many.dfeatures[:n], many.lse[:n]))
+            assert np.array_equal(got.dclassifier, many.dclassifier) and np.array_equal(got.dbias, many.dbias)
+            sums = given.copy()
+            out = sums[1:].reshape(classifier.shape)  # in other places of a cache line
+            fs.linear_cross_entropy_and_grad(*few, bias=bias, reduction="none", out=(None, out, None), accumulate=True,
+                                             wrt=("classifier",))
+            assert sums[0] == given[0] and np.array_equal(out, given[1:].reshape(out.shape) + got.dclassifier)
+            fs.linear_cross_entropy_and_grad(*few, bias=bias, reduction="none", out=(None, out, None), wrt=("classifier",))
+            assert np.array_equal(out, got.dclassifier)
+
+
 def test_the_workspace_changes_no_row(backend):
     features, classifier, bias, labels = inputs(100, 33, 3000)
     want = fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias)
