@@ -280,6 +280,34 @@ def test_few_rows_have_the_bits_of_many(dtype, n_features, n_classes):
             assert np.array_equal(out, got.dclassifier)
 
 
+def places(shape, dtype):
+    """Arrays that a gradient may be written to, by what is odd about them."""
+    rows, columns = shape
+    size, itemsize = rows * columns, np.dtype(dtype).itemsize
+    packed = np.zeros(rows, [("before", "i1"), ("w", dtype, columns)])
+    return {
+        "within an element": np.zeros(size * itemsize + 1, np.uint8)[1:].view(dtype).reshape(shape),
+        "rows within elements": packed["w"],
+        "an element on": np.zeros(size + 1, dtype)[1:].reshape(shape),
+        "rows apart": np.zeros((rows, columns + 7), dtype)[:, :columns],
+        "columns apart": np.zeros((rows, 2 * columns), dtype)[:, ::2],
+        "backwards": np.zeros(shape, dtype)[::-1, ::-1],
+    }
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_rows", [1, 4, 8, 9])
+def test_gradients_go_to_arrays_of_any_kind(dtype, n_rows):
+    features, classifier, _, labels = inputs(n_rows, 70, 60_100, dtype)
+    labels[...] = 3
+    with fs.use_backend("cython"):
+        want = fs.linear_cross_entropy_and_grad(features, classifier, labels, wrt=("classifier",)).dclassifier
+        for name, out in places(want.shape, dtype).items():
+            got = fs.linear_cross_entropy_and_grad(features, classifier, labels, wrt=("classifier",), out=(None, out, None))
+            assert got.dclassifier is out, name
+            assert np.array_equal(out, want), name
+
+
 def test_the_workspace_changes_no_row(backend):
     features, classifier, bias, labels = inputs(100, 33, 3000)
     want = fs.linear_cross_entropy_and_grad(features, classifier, labels, bias=bias)
