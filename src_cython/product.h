@@ -8,7 +8,8 @@
 typedef struct {
     const char *data;
     Py_ssize_t row, column;
-    int code, is_plain;                /* whether it is what is computed with, columns side by side */
+    int code;
+    int is_plain;                      /* whether it is of the dtype computed with, columns side by side, rows whole elements apart */
 } fs_matrix;
 
 /* What the three kinds of tickets work on. Features and logits are padded: rows to whole tiles, columns to whole panels. */

@@ -61,7 +61,7 @@ cdef Matrix matrix_of(cnp.ndarray a, real) except *:
     m.data = <const char *>cnp.PyArray_DATA(a)
     m.row, m.column = cnp.PyArray_STRIDE(a, 0), cnp.PyArray_STRIDE(a, 1)
     m.code = find(a.dtype).code
-    m.is_plain = a.dtype == real and (m.column == a.itemsize or cnp.PyArray_DIM(a, 1) == 1)
+    m.is_plain = a.dtype == real and (m.column == a.itemsize or cnp.PyArray_DIM(a, 1) == 1) and m.row % a.itemsize == 0
     return m
 
 
