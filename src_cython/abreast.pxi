@@ -56,7 +56,6 @@ cdef Py_ssize_t rows_abreast(const Task *task, Py_ssize_t i0, Py_ssize_t n_rows,
     cdef double a[LANES]
     cdef Final finals[LANES]
     cdef double x_y
-    cdef bint is_plain
     for j in range(n_rows):
         i = i0 + j
         y[j] = label_of(task, i)
@@ -66,12 +65,11 @@ cdef Py_ssize_t rows_abreast(const Task *task, Py_ssize_t i0, Py_ssize_t n_rows,
     task.lanes.load_abreast(room, first_at(task, i0, 0), task.first_stride, n_rows, task.n_classes)
     task.lanes.rests_abreast(room, task.n_classes, task.log2e, rows_ahead(task, i0, task.lanes.abreast), m, rest,
                              log1p_rest if needs_log(task) else NULL)
-    is_plain = task.kernel != SOFTMAX and is_weightless(task)
     for j in range(n_rows):
-        if is_plain and not inert[j] and not is_endless(task, m[j]):
+        if task.is_weightless and task.kernel != SOFTMAX and not inert[j] and not is_endless(task, m[j]):
             x_y = logit(task, i0 + j, y[j])
             plain_results(task, i0 + j, m[j], x_y, log1p_rest[j])
-            if task.out != NULL:
+            if task.out != NULL and task.kernel != LOG_SOFTMAX:
                 finals[j] = plain_final(task, i0 + j, y[j], m[j], x_y, rest[j])
                 a[j] = factor(task, &finals[j])
         elif task.kernel == SOFTMAX:

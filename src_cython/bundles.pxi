@@ -75,12 +75,6 @@ cdef void endless_row(const Task *task, Py_ssize_t i, Py_ssize_t y) noexcept nog
     softmax_row(task, i, y, i + 1, &before, &top, &next, NULL)
 
 
-cdef inline bint is_weightless(const Task *task) noexcept nogil:
-    """Whether a row's loss is that of its label alone."""
-    return (task.class_weight == NULL and task.sample_weight == NULL and task.smoothing == 0 and task.z_loss == 0
-            and task.ids == NULL)
-
-
 cdef inline void plain_results(const Task *task, Py_ssize_t i, double m, double x_y, double log1p_rest) noexcept nogil:
     """What finish_with has of such a row, in a third of its time."""
     if task.lse != NULL:

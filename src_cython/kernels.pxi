@@ -90,7 +90,8 @@ cdef struct Task:
     double keep, smooth   # t[k] = w[k]*(keep*q[k] + smooth)
     double spread # sum of these t where a row is a direction
     double unit   # smooth where all targets have it as a factor: a sum of ones is exact, one of V times e/V is not
-    bint has_targets, stream, is_short, is_abreast, is_bundled
+    bint has_targets, stream, is_short, is_abreast
+    bint is_weightless  # whether a row is short, and its loss, if it has one, that of its label alone
     bint by_blocks  # whether exps are relative to a block's own maximum, which they must be to be kept
     bint keeps      # whether they are: to the bit the same
     # Whether a row is written as soon as it is read: where its exps are kept and the output is not streamed, as later they come
@@ -133,7 +134,7 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
         return run_lines(task, row0, row1)
     if phase == ALL and task.is_abreast:
         return run_abreast(task, row0, row1)
-    if phase == ALL and task.is_bundled:
+    if phase == ALL and task.is_weightless:
         return run_bundles(task, row0, row1)
     if task.kernel == CENTERED:
         return run_centered(task, row0, row1)
@@ -211,7 +212,8 @@ cdef void derive(Task *task, bint keep_exps) noexcept nogil:
     task.is_short = task.n_blocks == 1 and task.cap == 0 and not task.has_targets
     task.is_abreast = (task.is_short and task.kernel <= CROSS_ENTROPY and task.ids == NULL
                        and task.n_classes <= task.lanes.most_abreast)
-    task.is_bundled = task.is_short and task.kernel <= CROSS_ENTROPY and is_weightless(task)
+    task.is_weightless = (task.is_short and task.kernel <= CROSS_ENTROPY and task.class_weight == NULL
+                          and task.sample_weight == NULL and task.z_loss == 0 and task.ids == NULL)
     is_dense = task.kernel == SOFT_CROSS_ENTROPY and task.lanes.itemsize == task.lanes.weight_itemsize
     task.by_blocks = (1 < task.n_blocks <= KEPT_BLOCKS and task.n_classes * task.lanes.weight_itemsize <= KEPT_BYTES
                       and task.cap == 0

@@ -24,6 +24,7 @@ typedef struct {
     Py_ssize_t features_step, logits_step, n_rows, n_given, n_features, n_classes;
     Py_ssize_t step, column_step;      /* of a ticket: classes, or rows and columns */
     int first;                         /* whether gradients are written, not added to */
+    int stream;                        /* whether dclassifier, of aligned elements, goes past the caches */
 } fs_product;
 
 /* Registers: 16 of AVX2 and SSE hold 6 x 2 vectors of sums, 32 of AVX-512 hold 6 x 4, beside a row and one more. */
@@ -36,7 +37,6 @@ typedef struct {
 #define PANEL_LINES (TILE_VECTORS * VEC_BYTES / LINE)
 #define SOME_ROWS 8                    /* whose logits are computed from squares of classes that are turned in registers */
 #define FEW_ROWS 2                     /* of a tile that has no more: computing all of it would cost what memory does */
-#define STREAMED (1 << 24)             /* bytes of a result, that go past the caches: as in contract.py */
 #define ROWS_AHEAD 8                   /* classes, that are fetched before they are copied; an even number */
 #define PANELS_WIDE 4                  /* panels copied together: 1 KB of a class lies in memory in order */
 #define CLASSES_DEEP 128               /* terms of a sum over classes in one accumulator: a panel stays in the L1 cache */

@@ -15,7 +15,7 @@ cdef extern from "product.h":
         void *dfeatures
         void *dbias
         Py_ssize_t features_step, logits_step, n_rows, n_given, n_features, n_classes, step, column_step
-        int first
+        int first, stream
     void logits_ticket_f(void *, Py_ssize_t, void *) noexcept nogil
     void logits_ticket_d(void *, Py_ssize_t, void *) noexcept nogil
     void dfeatures_ticket_f(void *, Py_ssize_t, void *) noexcept nogil
@@ -144,6 +144,7 @@ cdef class Products:
         job.dbias = data(dbias)
         if dclassifier is not None:
             job.dclassifier = matrix_of(dclassifier, self.layer.dtype.real)
+            job.stream = first and cnp.PyArray_NBYTES(dclassifier) >= STREAMED_BYTES and cnp.PyArray_ISALIGNED(dclassifier)
         pairs = None if dclassifier is None else self.paired(&job, True)
         job.step = self.share(&job, job.n_classes, CLASSES_WIDE, 16 * CLASSES_WIDE)
         return self.run(&job, DCLASSIFIER[self.way],
