@@ -21,6 +21,7 @@ cdef enum:
     LIGHT_PIECE = 1024
     SOON = 2048  # bytes that take as long to be computed as the next ones from memory
     APART_BYTES = 1 << 21  # a row that is streamed before the next one is read
+    LATE_BYTES = 1 << 17  # a row of which a part is fetched while the one before is multiplied in place
     GUESSED = 16  # logits of a block whose maximum is taken for the block's at first
 cdef double LOG2E = 1.44269504088896340736
 
@@ -98,6 +99,7 @@ cdef struct Task:
     # from no nearer a cache; of soft targets where two rows of logits and targets and one of exps are more than the L2 cache
     # holds, and one of each, read twice, is not (100,000 float32, one thread: 9.1 -> 8.3 ms).
     bint at_once
+    int late_quarters  # of a row in place that are fetched while the one before is written
     bint guesses    # whether a block's maximum is guessed for them: its logits are still there where the guess is of no use
     bint is_aside   # in memory of their own: the output is too narrow, or the row before is written meanwhile
     int64_t ignore_index
@@ -154,7 +156,7 @@ cdef Py_ssize_t run_rows(const Task *task, Py_ssize_t row0, Py_ssize_t row1, Py_
             softmax_phase(task, i, y, block0, block1, phase)
         elif not (task.is_short and short_row(task, i, y)):
             softmax_row(task, i, y, row1, &before, tops, &next, room)
-    write_row(task, &before, tops, room)
+    write_row(task, &before, tops, room, row1)
     if task.stream:
         fence()
     return -1
@@ -230,6 +232,8 @@ cdef void derive(Task *task, bint keep_exps) noexcept nogil:
     if task.kernel == SOFT_CROSS_ENTROPY:
         task.at_once = 5 * task.n_classes * task.lanes.itemsize > KEPT_BYTES
         task.keeps = task.keeps and not task.at_once
+    task.late_quarters = (task.keeps and task.at_once and not is_narrow
+                          and task.n_classes * task.lanes.itemsize <= LATE_BYTES)
 
 
 cdef size_t kept_bytes(const Task *task) noexcept nogil:

@@ -30,6 +30,7 @@ typedef struct {
     double top, most;
     const void *e;
     int raised;
+    const void *ahead;                 /* what is fetched while kept exps are multiplied, a quarter of as much; or NULL */
     double mean;                       /* of f: of write_centered alone */
     int kind;
     double q_scale, q_shift;
@@ -47,11 +48,15 @@ typedef struct {
 #define BLOCK_SIZE 4096                /* classes of a block, contract.BLOCK */
 
 /* The block after the one whose exps are kept, or no x: its maximum is taken while this one's exps are computed, for it must be
- * known before its own may stand in its place. */
+ * known before its own may stand in its place. Logits are fetched in order, a block and a half before their exps are computed: with
+ * 1.25 blocks rows of 100,000 float32 take 1.15 times as long on one thread of Zen 5, with 2 blocks 1.05. Of short rows a quarter is
+ * fetched while the row before is multiplied (5,000 classes: 1.2 times faster, 10,000 1.1); more than memory gives in that time is
+ * dropped (all four quarters: 1.7 times as long as none). */
 typedef struct {
     const void *x;
     Py_ssize_t n;
-    const void *ahead;                 /* the block after that, or NULL: it is fetched */
+    const void *ahead;                 /* what is fetched meanwhile, so many quarters of as much as is read; or NULL */
+    int quarters;
     const void *seen;                  /* the block whose maximum is known, or NULL */
     double max;
 } fs_next;

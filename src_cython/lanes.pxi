@@ -13,6 +13,7 @@ cdef extern from "lanes.h":
         double keep, smooth, top, most
         const void *e
         int raised
+        const void *ahead
         double mean
         int kind
         double q_scale, q_shift
@@ -29,6 +30,7 @@ cdef extern from "lanes.h":
         const void *x
         Py_ssize_t n
         const void *ahead
+        int quarters
         const void *seen
     ctypedef struct Exps "fs_room":
         double exps[1]

@@ -15,6 +15,15 @@ cdef inline const char *ahead(const Task *task, Py_ssize_t i, Py_ssize_t b, Py_s
     return first_at(task, i + 1, b - task.n_blocks) if i + 1 < row1 and b < 2 * task.n_blocks else NULL
 
 
+cdef inline const char *fetched_at(const Task *task, Py_ssize_t i, Py_ssize_t at, Py_ssize_t row1) noexcept nogil:
+    """What is fetched when the first `at` logits from row i on are there: those a block and a half further, as the maximum of one
+    is taken; NULL where they are not before row1."""
+    at += min(task.n_classes, <Py_ssize_t>(3 * BLOCK // 2))
+    if at >= task.n_classes:
+        i, at = i + 1, at - task.n_classes
+    return first_at(task, i, 0) + at * task.lanes.itemsize if i < row1 else NULL
+
+
 cdef inline const char *rows_ahead(const Task *task, Py_ssize_t i, Py_ssize_t n_rows) noexcept nogil:
     """Where the logits begin that are to be fetched while rows i to i + n_rows, of one block, are computed: beyond these, and
     in time. There may be none."""
@@ -93,7 +102,7 @@ cdef inline Block block_at(const Task *task, Py_ssize_t i, Py_ssize_t b) noexcep
     block.stream = task.stream
     block.keep, block.smooth = task.keep, task.smooth
     block.top = block.most = 0
-    block.e, block.raised = NULL, 0
+    block.e, block.raised, block.ahead = NULL, 0, NULL
     block.kind, block.q_scale = task.kind, task.q_scale
     block.q_shift = 0.0 if task.shifts == NULL else task.shifts[i]
     return block

@@ -143,7 +143,8 @@ cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t r
             late = late_block(task, before, b, &tops[b], kept_at(task, before.row, b, room))
         if task.keeps and not task.guesses:
             next.x, next.n = ahead(task, i, b + 1, row1), block_size(task, b + 1 if b + 1 < task.n_blocks else 0)
-            next.ahead = ahead(task, i, b + 2, row1)
+            next.quarters = 4 - task.late_quarters
+            next.ahead = fetched_at(task, i, (task.late_quarters * task.n_classes + next.quarters * b * BLOCK) // 4, row1)
         block = block_state(task, i, b, state.m if b else -INFINITY, &late if before.row >= 0 else NULL,
                             kept_at(task, i, b, room), next, &tops[b] if task.by_blocks else NULL)
         if b == 0:
@@ -158,14 +159,17 @@ cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t r
     if task.out == NULL:
         before.row = -1
     elif task.n_blocks == 1 or task.at_once:
-        write_row(task, before, tops, room)
+        write_row(task, before, tops, room, row1)
 
 
-cdef void write_row(const Task *task, Final *final, const Top *tops, char *room) noexcept nogil:
+cdef void write_row(const Task *task, Final *final, const Top *tops, char *room, Py_ssize_t row1) noexcept nogil:
+    """And the next row, if that one is before row1, is fetched meanwhile."""
     cdef Py_ssize_t b
+    cdef const char *next
     if final.row >= 0:
         for b in range(task.n_blocks):
-            write_block(task, final, b, &tops[b], kept_at(task, final.row, b, room))
+            next = fetched_at(task, final.row + 1, task.late_quarters * b * BLOCK // 4, row1) if task.late_quarters else NULL
+            write_block(task, final, b, &tops[b], kept_at(task, final.row, b, room), next)
     write_label(task, final)
     final.row = -1
 
@@ -208,7 +212,7 @@ cdef void softmax_phase(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t
     else:
         for b in range(block0, block1):
             top.m, top.raised = get_state(task, i, b).m, NOT_KEPT
-            write_block(task, &finals[i], b, &top, NULL)
+            write_block(task, &finals[i], b, &top, NULL, NULL)
 
 
 cdef inline bint has_results(const Task *task) noexcept nogil:
@@ -277,8 +281,10 @@ cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b, const T
     return late
 
 
-cdef void write_block(const Task *task, const Final *final, Py_ssize_t b, const Top *top, char *kept) noexcept nogil:
+cdef void write_block(const Task *task, const Final *final, Py_ssize_t b, const Top *top, char *kept,
+                      const char *next) noexcept nogil:
     cdef Late late = late_block(task, final, b, top, kept)
+    late.block.ahead = next
     late.write(&late.block, &late.map, late.a)
 
 
