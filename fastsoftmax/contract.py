@@ -66,7 +66,6 @@ With C = (1-e)*w[y], t[k] = w[k]*e/V (labels) or C = 0, t[k] = w[k]*((1-e)*q[k] 
 A row whose label is ignore_index or whose sample_weight is 0 is inert: losses, lse and dlogits exactly 0.
 """
 
-import os
 from typing import NamedTuple
 
 import numpy as np
@@ -82,19 +81,6 @@ LOGITS_PER_ROW = 200  # what a row costs beside its logits
 # 800 KB a row, take 18.9 ms in place, and 22.5 ms where these are too many.
 KEPT_BYTES = 7 << 17
 
-
-def _l2_bytes():
-    """Of a core, where the system tells."""
-    try:
-        return max(os.sysconf("SC_LEVEL2_CACHE_SIZE"), 1 << 20)
-    except (AttributeError, ValueError, OSError):
-        return 1 << 20
-
-
-# What AVX-512 streams of float32 is computed twice where a row is larger, instead of being kept in the L2 cache. There, on
-# Zen 4, rows of 400 KB gain 8 % on one thread and lose 2 % on two, rows of 513 KB gain 2 % and lose 8 %; with 1.25 MB of L2
-# (Ice Lake) these gain 13 % and 9 %. Other exps take longer: float64 gains 20 to 30 %, on AVX2 60 %, and float32 25 %.
-CHEAP_KEPT_BYTES = _l2_bytes() * 2 // 5
 # Outputs of this size would push everything else out of the caches: they go past them.
 STREAMED_BYTES = 1 << 24
 SCALES = (1e-15, 1e15)  # least and most of temperature and softcap: they and their quotients are normal float32 numbers

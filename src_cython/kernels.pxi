@@ -15,9 +15,8 @@ cdef enum:
     FINALS = 7  # doubles a row in Job.finals
     PARTS = 5  # doubles a block in Job.states
     KEPT_BLOCKS = 256  # blocks of a row whose exps can be kept in place
-    # reading and writing take turns: every 1,024 logits, or every KB where writing has next to nothing to compute, so that
-    # its stores come in short bursts (log_softmax of 512 x 100,000: 10.7 ms, and 14.3 ms with pieces of 1,024)
-    PIECE = 1024
+    # bytes at a time where reading and writing take turns and writing has next to nothing to compute, so that its stores come in
+    # short bursts (log_softmax of 512 x 100,000: 10.7 ms, and 14.3 ms with pieces of 1,024 logits)
     LIGHT_PIECE = 1024
     SOON = 2048  # bytes that take as long to be computed as the next ones from memory
     APART_BYTES = 1 << 21  # a row that is streamed before the next one is read
@@ -31,9 +30,17 @@ cdef enum Phase:
 cdef enum Kernel:
     LSE, SOFTMAX, LOG_SOFTMAX, CROSS_ENTROPY, SOFT_CROSS_ENTROPY, SOFTMAX_GRAD, LOG_SOFTMAX_GRAD, ENTROPY, KL, JS, CENTERED
 
-from fastsoftmax.contract import (BLOCK as _BLOCK, CHEAP_KEPT_BYTES as _CHEAP_KEPT_BYTES, FINALS as _FINALS,
-                                  KEPT_BYTES as _KEPT_BYTES, KERNELS as _KERNELS, KINDS as _KINDS, PARTS as _PARTS)
-cdef Py_ssize_t KEPT_BYTES = _KEPT_BYTES, CHEAP_KEPT_BYTES = _CHEAP_KEPT_BYTES
+from fastsoftmax.contract import (BLOCK as _BLOCK, FINALS as _FINALS, KEPT_BYTES as _KEPT_BYTES, KERNELS as _KERNELS,
+                                  KINDS as _KINDS, PARTS as _PARTS)
+cdef Py_ssize_t KEPT_BYTES = _KEPT_BYTES
+# What AVX-512 streams of float32 is computed twice where a row is larger, instead of being kept in the L2 cache. There, on
+# Zen 4, rows of 400 KB gain 8 % on one thread and lose 2 % on two, rows of 513 KB gain 2 % and lose 8 %; with 1.25 MB of L2
+# (Ice Lake) these gain 13 % and 9 %. On Zen 5, whose exps take half the time, rows of 40 to 800 KB lose 1 to 15 %. Other exps take
+# longer: float64 gains 20 to 30 %, on AVX2 60 %, and float32 25 %.
+cdef Py_ssize_t CHEAP_KEPT_BYTES = 0 if is_zen5() else l2_bytes(1 << 20) * 2 // 5
+# Reading and writing take turns: with 1,024 logits at a time Zen 5's two threads take up to 1.06 times as long for softmax.
+cdef Py_ssize_t PIECE = 512 if is_zen5() else 1024
+fetches_near = is_zen5()
 KINDS = {name: code for code, name in enumerate(_KINDS)}
 _CODES = {name: code for code, name in enumerate(_KERNELS)}
 if _BLOCK != BLOCK or _FINALS * sizeof(double) != sizeof(Final) or _PARTS != PARTS:

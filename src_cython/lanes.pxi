@@ -1,5 +1,12 @@
 # The table of block primitives, lanes.h, as Cython sees it.
 
+cdef extern from "caches.h":
+    bint fetches_near
+    bint is_zen5() noexcept nogil
+    long l2_bytes(long) noexcept nogil
+    void fence() noexcept nogil
+
+
 cdef extern from "lanes.h":
     ctypedef struct Map "fs_map":
         double m, z_m, scale, scale_log2e, cap, scale_over_cap
@@ -93,7 +100,6 @@ cdef extern from "lanes.h":
         int (*centered_sums)(const Block *, const Map *, const Late *, Seen *) noexcept nogil
         void (*write_centered)(const Block *, const Map *, double) noexcept nogil
         void (*step)(const StepJob *, Py_ssize_t, Py_ssize_t) noexcept nogil
-    void fence() noexcept nogil
     void log1p_each(const double *, double *, Py_ssize_t) noexcept nogil
     double log1p_one(double) noexcept nogil
     enum: BLOCK "BLOCK_SIZE"

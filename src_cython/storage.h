@@ -3,6 +3,7 @@
 #define FASTSOFTMAX_STORAGE_H
 
 #include <Python.h>
+#include "caches.h"
 #include "vec_math.h"
 
 typedef struct { uint16_t bits; } bf16;
@@ -204,16 +205,6 @@ INLINE BF16_CPU vu converted_bf16(const vf *v) { /* even and odd logits, as they
 }
 #else
 INLINE int is_bf16_cpu(void) { return 0; }
-#endif
-
-#if defined(__SSE2__)
-INLINE void fence(void) { _mm_sfence(); } /* streamed stores become visible before whatever follows */
-INLINE void prefetch(const void *x) { _mm_prefetch((const char *)x, _MM_HINT_T1); }
-INLINE void prefetch_near(const void *x) { _mm_prefetch((const char *)x, _MM_HINT_T0); }
-#else
-INLINE void fence(void) {}
-INLINE void prefetch(const void *x) { __builtin_prefetch(x, 0, 2); }
-INLINE void prefetch_near(const void *x) { __builtin_prefetch(x, 0, 3); }
 #endif
 
 #endif
