@@ -13,6 +13,7 @@ from numba.np.arrayobj import populate_array
 
 from ._numba_vec import (
     BYTES,
+    CPU,
     F32,
     F64,
     FEATURES,
@@ -323,14 +324,17 @@ def head(typingctx, array, k):
     return types.int64(array, types.int64), codegen
 
 
+CACHE = 3 if CPU == "znver5" else 2  # where to: L1 or, in LLVM's numbers, L2, as in the Cython backend's caches.h
+
+
 def _prefetched(offset, vectors=2):
-    """Code that asks for the vectors which lie `offset` bytes behind array[k], in L2; they need not exist."""
+    """Code that asks for the vectors which lie `offset` bytes behind array[k]; they need not exist."""
 
     def typed(typingctx, array, k):
         def codegen(context, builder, signature, args):
             for line in range(0, vectors * OF[array.dtype].count * array.dtype.bitwidth // 8, BYTES):
                 at = builder.gep(_address(builder, *args, ir.IntType(8)), [I64(offset + line)])
-                how = [ir.IntType(32)(i) for i in (0, 2, 1)]
+                how = [ir.IntType(32)(i) for i in (0, CACHE, 1)]
                 call_intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [at, *how])
             return context.get_dummy_value()
 
