@@ -8,7 +8,8 @@ A backend is a module with
                   grad_scale*scale*dlosses[i]*(1 - (z/cap)^2)*exp(z - z(tops[i])), and 0 where labels[i] is ignore_index
     scan_labels(labels, n_classes, ignore_index, class_weight, sample_weight) -> (bad_row, total_weight)
     LOGITS_PER_THREAD  how many are worth another thread
-    SPLITS_CLASSES   whether phases other than ALL are understood
+    SPLITS_CLASSES   whether phases other than ALL are understood; PHASE_LOGITS_PER_THREAD is then how many logits are worth
+                     another thread in these, of which each wakes the threads anew
     FORGETS_CLASSES  whether these need no more than the blocks at hand: Job.class0, Job.n_classes
     TILES            whether arrays whose rows lie side by side are
     short_cut(kernel, defaults, arguments, options, get_num_threads) -> the result, None or a bad row; may be absent

@@ -65,7 +65,8 @@ def make(problem, name, backend, n_threads, inner, packed, staged, in_place):
     """The plan for a problem on a backend. `inner` rows lie side by side in memory, 0: classes do; `packed`: only they."""
     n_rows, n_classes = math.prod(problem.lead), problem.first.shape[-1]
     blocks, tiled, itemsize = n_blocks(n_classes), inner > 0, problem.dtype.itemsize
-    n_threads = max(1, min(n_threads, n_rows * (n_classes + LOGITS_PER_ROW) // backend.LOGITS_PER_THREAD))
+    work = n_rows * (n_classes + LOGITS_PER_ROW)
+    n_threads = max(1, min(n_threads, work // backend.LOGITS_PER_THREAD))
     group = 1
     if tiled:
         whole = packed and max(blocks, n_rows // inner) >= 4 * n_threads
@@ -79,6 +80,9 @@ def make(problem, name, backend, n_threads, inner, packed, staged, in_place):
     # a backend may round kept exps differently (Numba does), so they must not depend on the number of threads
     splits = backend.SPLITS_CLASSES and problem.kernel != "centered_rows"
     split = "classes" if splits and (few or long) and not keep_exps else "rows"
+    if split == "classes":
+        n_threads = max(1, min(n_threads, work // backend.PHASE_LOGITS_PER_THREAD))
+        split = split if long or n_threads > 1 else "rows"
     shares = 4 * n_threads if n_threads > 1 else 1
     if split == "classes":
         step = max(1, min(LOGITS_PER_SLICE // BLOCK // group, -(-blocks // shares)))

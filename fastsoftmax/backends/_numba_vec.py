@@ -17,7 +17,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 
 BYTES = 64  # of a vector, and of a cache line
 I64 = ir.IntType(64)
-_, CPU, FEATURES = cpu_target.target_context.codegen().magic_tuple()  # what is compiled for, as the cache knows it
+CPU, FEATURES = cpu_target.target_context.codegen().magic_tuple()[1:]  # what is compiled for, as the cache knows it
 HAS_TABLES = "+avx512f" in FEATURES  # VPERMI2: a table of two registers, looked up in one instruction
 # in how many steps a power of two is cut: as many as there are numbers in two registers, or one step, no table
 STEPS32, STEPS64 = (32, 16) if HAS_TABLES else (1, 1)

@@ -52,7 +52,7 @@ look = _kernels.look
 scan_labels = _kernels.scan_labels
 short_cut = _kernels.short_cut
 C_API = _kernels.C_API  # what fastsoftmax.cython_api hands on
-LOGITS_PER_THREAD = _kernels.LOGITS_PER_THREAD
+LOGITS_PER_THREAD = PHASE_LOGITS_PER_THREAD = _kernels.LOGITS_PER_THREAD
 read_pass, update_pass = _kernels.read_pass, _kernels.update_pass
 copy_pass, fma_pass = _kernels.copy_pass, _kernels.fma_pass
 

@@ -22,6 +22,9 @@ SPLITS_CLASSES = True
 FORGETS_CLASSES = False
 TILES = False
 LOGITS_PER_THREAD = LOGITS_PER_PYTHON_THREAD
+# With two threads softmax of one row of 1,000,000 classes takes 1.7 times as long as with one, of 2,000,000 1.14, of
+# 4,000,000 0.81.
+PHASE_LOGITS_PER_THREAD = 4 * LOGITS_PER_THREAD
 
 KERNELS = {
     "lse_rows": (rows.softmax_rows, kinds.LSE),
