@@ -29,8 +29,8 @@ INLINE int is_zen5(void) { return __builtin_cpu_is("amd") && sysconf(_SC_LEVEL1_
 INLINE int is_zen5(void) { return 0; }
 #endif
 
-/* Where long rows fetch what they read next: Zen 5 wants it in L1 (from L2 log_softmax of 100,000 float32 takes 1.16 times as long on
- * one thread), Zen 4, which has 32 KB there, does not (softmax takes 1.3 times as long). Set on import. */
+/* Where long rows fetch what they read next: Zen 5 wants it in L1 (from L2 log_softmax of 100,000 float32 takes 1.16 times as long
+ * on one thread), Zen 4, which has 32 KB there, does not (softmax takes 1.3 times as long). Set on import. */
 static int fetches_near;
 INLINE void fetch_bytes(const char *x, size_t n, int near) {
     if (near) for (size_t i = 0; i < n; i += 64) prefetch_near(x + i);

@@ -163,7 +163,7 @@ cdef void softmax_row(const Task *task, Py_ssize_t i, Py_ssize_t y, Py_ssize_t r
 
 
 cdef void write_row(const Task *task, Final *final, const Top *tops, char *room, Py_ssize_t row1) noexcept nogil:
-    """And the next row, if that one is before row1, is fetched meanwhile."""
+    """Write it, and fetch the beginning of the next row, if that one is before row1."""
     cdef Py_ssize_t b
     cdef const char *next
     if final.row >= 0:
