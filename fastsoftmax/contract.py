@@ -81,7 +81,6 @@ LOGITS_PER_ROW = 200  # what a row costs beside its logits
 # A row of this size stays in the L2 cache (1 MB and more on CPUs with AVX-512) between its passes: 512 x 100,000 float64,
 # 800 KB a row, take 18.9 ms in place, and 22.5 ms where these are too many.
 KEPT_BYTES = 7 << 17
-
 # Outputs of this size would push everything else out of the caches: they go past them.
 STREAMED_BYTES = 1 << 24
 SCALES = (1e-15, 1e15)  # least and most of temperature and softcap: they and their quotients are normal float32 numbers

@@ -81,8 +81,11 @@ def make(problem, name, backend, n_threads, inner, packed, staged, in_place):
     splits = backend.SPLITS_CLASSES and problem.kernel != "centered_rows"
     split = "classes" if splits and (few or long) and not keep_exps else "rows"
     if split == "classes":
-        n_threads = max(1, min(n_threads, work // backend.PHASE_LOGITS_PER_THREAD))
-        split = split if long or n_threads > 1 else "rows"
+        by_classes = min(n_threads, work // backend.PHASE_LOGITS_PER_THREAD)
+        if by_classes < n_threads and by_classes <= n_rows and not long:
+            split, n_threads = "rows", min(n_threads, n_rows)
+        else:
+            n_threads = max(1, by_classes)
     shares = 4 * n_threads if n_threads > 1 else 1
     if split == "classes":
         step = max(1, min(LOGITS_PER_SLICE // BLOCK // group, -(-blocks // shares)))

@@ -70,6 +70,7 @@ def test_how_the_work_is_cut(backend, seen, name):
     with fs.use_num_threads(2):
         for shape, split, n_threads in [((3, 97), "rows", 1), ((64, 20_000), "rows", 2),
                                         ((1, 1_100_000), "classes" if splits and not wakes else "rows", 1 if wakes else 2),
+                                        ((2, 1_000_000), "classes" if splits and not wakes else "rows", 2),
                                         ((1, 3_700_000), "classes" if splits else "rows", 2)]:
             plan, jobs = seen.since(lambda s=shape: operation(*inputs_of(name, s, "float32")))
             assert (plan.split, plan.n_threads, plan.staged) == (split, n_threads, False)
@@ -98,7 +99,8 @@ def test_rows_side_by_side(seen, backend):
     tiles = backends.load(backend).TILES
     for shape, n_threads, group, split in [((2, 9, 100), 1, 16, "rows"), ((1, 40_000, 33), 2, 33, "classes"),
                                            ((1, 40_000, 600), 2, 16, "rows"), ((90, 1000, 15), 2, 15, "rows"),
-                                           ((1, 1_900_000, 2), 2, 2, "classes"), ((1, 20_000, 100), 2, 16, "rows")]:
+                                           ((1, 600_000, 2), 2, 2, "classes"), ((1, 1_900_000, 2), 2, 2, "classes"),
+                                           ((1, 20_000, 100), 2, 16, "rows")]:
         with fs.use_num_threads(2):
             plan, _ = seen.since(lambda s=shape: fs.softmax(np.zeros(s, np.float32), axis=1))
         assert (plan.tiled, plan.staged, plan.n_threads) == (tiles, not tiles, n_threads), shape
