@@ -36,6 +36,7 @@ typedef struct {
 #endif
 #define PANEL_LINES (TILE_VECTORS * VEC_BYTES / LINE)
 #define SOME_ROWS 8                    /* whose logits are computed from squares of classes that are turned in registers */
+#define FEW_AHEAD 2048                 /* bytes that are fetched before their square is begun */
 #define FEW_ROWS 2                     /* of a tile that has no more: computing all of it would cost what memory does */
 #define ROWS_AHEAD 8                   /* classes, that are fetched before they are copied; an even number */
 #define PANELS_WIDE 4                  /* panels copied together: 1 KB of a class lies in memory in order */

@@ -103,7 +103,7 @@ cdef class Products:
     def logits(self, features, logits, n_rows, class0, class1):
         cdef Product job = self.block(features, logits, n_rows, class0, class1, False)
         cdef Py_ssize_t panel = TILE_VECTORS * W_D * 8 // self.itemsize
-        job.step = self.share(&job, job.n_classes, panel, 8 * panel)
+        job.step = self.share(&job, job.n_classes, panel, 32 * panel)
         pairs = self.paired(&job, False)
         self.run(&job, LOGITS[self.way], wholes(job.n_classes, job.step), (panel + 32) * (job.n_features + 1))
 

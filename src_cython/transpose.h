@@ -33,6 +33,20 @@ INLINE __m256i halves(const char *first, const char *last) {
 }
 #endif
 
+#if VEC_BYTES == 64 /* within quarters of a vector (one instruction that keeps both operands), and of whole quarters */
+#define FIRST_QUARTERS_8 0, 8, 2, 10, 4, 12, 6, 14
+#define LAST_QUARTERS_8 1, 9, 3, 11, 5, 13, 7, 15
+#define EVEN_QUARTERS_8 0, 1, 4, 5, 8, 9, 12, 13
+#define ODD_QUARTERS_8 2, 3, 6, 7, 10, 11, 14, 15
+#define FIRST_QUARTERS_16 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
+#define LAST_QUARTERS_16 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
+#define EVEN_QUARTERS_16 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27
+#define ODD_QUARTERS_16 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31
+/* the bits of a number below N in another order: so the rows come, and so the columns are left */
+#define IN_QUARTERS_8(i) (((i) & 1) << 2 | ((i) & 2) | (i) >> 2)
+#define IN_QUARTERS_16(i) (((i) & 3) << 2 | ((i) & 4) >> 1 | (i) >> 3)
+#endif
+
 /* elements a side of a square: vectors of 16-bit ones are half as long, so that a square stays in registers */
 #if VEC_BYTES == 64
 #define N_8 8
