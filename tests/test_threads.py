@@ -1,5 +1,6 @@
 """Many Python threads at once, the pool, and Ctrl-C in the middle of a call."""
 
+import os
 import sys
 import threading
 
@@ -126,6 +127,34 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 def test_forcing_an_instruction_set_names_what_exists():
     said = child.run("from fastsoftmax.backends import why_not; print(why_not('cython'))", FASTSOFTMAX_CPU="z80")
     assert "not built" in said or "'x86-64-v4', 'x86-64-v3', 'baseline'" in said
+
+
+BESIDE_OTHERS = """
+import os, threading, time, numpy as np, fastsoftmax as fs
+x, y = np.ones((64, 20_000), np.float32), np.zeros(64, int)
+fs.set_backend("cython")
+fs.set_num_threads(2)
+right = fs.cross_entropy(x, y)
+until = time.monotonic() + 1
+while time.monotonic() < until:
+    assert fs.cross_entropy(x, y) == right
+allowed = {tuple(os.sched_getaffinity(int(thread))) for thread in os.listdir("/proc/self/task")}
+print(len(os.listdir("/proc/self/task")), len(allowed), allowed.pop() == tuple(os.sched_getaffinity(0)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no CPUs to choose from")
+def test_workers_may_run_wherever_their_callers_may():
+    """Beside processes that keep every CPU busy, where workers wake on their caller's and leave it."""
+    if fs.backends.why_not("cython"):
+        pytest.skip("no compiler: the Cython kernels are not built")
+    busy = [child.start("while True: pass") for _ in os.sched_getaffinity(0)]
+    try:
+        n_threads, n_masks, same = child.run(BESIDE_OTHERS).split()
+    finally:
+        [b.kill() for b in busy]
+        [b.communicate() for b in busy]
+    assert (int(n_threads) > 1, n_masks, same) == (True, "1", "True")
 
 
 def test_threads_that_share_nothing_but_labels(backend):
