@@ -7,11 +7,11 @@ import sys
 OWN = ("FASTSOFTMAX_BACKEND", "FASTSOFTMAX_NUM_THREADS")
 
 
-def start(code, *arguments, **variables):
+def start(code, *arguments, stdin=None, **variables):
     """The running process; `-P`: not what lies in the current folder, but the package that is installed."""
     environment = {name: value for name, value in os.environ.items() if name not in OWN}
     environment |= {"PYTHONPATH": os.path.dirname(__file__), **variables}
-    return subprocess.Popen([sys.executable, "-P", "-c", code, *arguments], env=environment, text=True,
+    return subprocess.Popen([sys.executable, "-P", "-c", code, *arguments], env=environment, text=True, stdin=stdin,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
