@@ -82,7 +82,7 @@ class Model:
 def product(a, b):
     """a @ b, so few rows at a time that OpenBLAS takes no threads for it.
 
-    Its threads spin for some 20 ms when they have nothing to do: on two cores the output layer's step took 110 ms, not 80.
+    Its threads spin for 0.1 s when they have nothing to do: on two cores the output layer's step took 110 ms, not 80.
     """
     out = np.empty((len(a), b.shape[1]), np.float32)
     rows = max(1, BLAS_THREADS_FROM // b.size)
