@@ -210,6 +210,18 @@ typedef struct {
 #define R f
 #include "lanes.inc"
 
+/* exp(x) for x <= 0, and of n numbers, to the bit the same, which are read and written up to whole vectors */
+INLINE vd exp_below_d(vd x) { return exp2_d(x * 1.44269504088896340736); }
+static double exp_one(double x) { return exp_below_d(set_d(x))[0]; }
+static void exp_each(double *x, Py_ssize_t n) {
+    for (Py_ssize_t k = 0; k < n; k += W_D) {
+        vd v;
+        memcpy(&v, x + k, sizeof v);
+        v = exp_below_d(v);
+        memcpy(x + k, &v, sizeof v);
+    }
+}
+
 static double log1p_one(double x) { return log1p_d(set_d(x))[0]; }
 
 /* y = log(1 + x) of n numbers, to the bit the same, which are read and written up to whole vectors */

@@ -1,5 +1,8 @@
 # Softmax and cross-entropy: a row's state is read, its results follow from the state, then it is written.
 
+cdef enum:
+    FOLDED = 64  # blocks of a row, together
+
 cdef State block_state(const Task *task, Py_ssize_t i, Py_ssize_t b, double above, const Late *late,
                        char *kept, Next *next, Top *top) noexcept nogil:
     """One block's state, with a block of the row before written meanwhile; its exps go to `kept`, if that is not NULL, which
@@ -50,16 +53,26 @@ cdef inline State get_state(const Task *task, Py_ssize_t i, Py_ssize_t b) noexce
     return state
 
 
+cdef inline double rise(const Task *task, double m_a, double m_b) noexcept nogil:
+    """How far the maximum of a block is above another's."""
+    return gap(task, reference(task, m_b), reference(task, m_a))
+
+
 cdef inline void fold(const Task *task, State *a, State b) noexcept nogil:
     """a and the next block together, in float64; the order of blocks is the order of rounding."""
-    cdef double shift = gap(task, reference(task, b.m), reference(task, a.m))
+    cdef double shift = rise(task, a.m, b.m)
+    fold_by(task, a, b, shift, exp_one(-fabs(shift)))
+
+
+cdef inline void fold_by(const Task *task, State *a, State b, double shift, double fade) noexcept nogil:
+    """fade: what the sums of the lower of both count for, exp(-|shift|)."""
     if b.m > a.m:
-        a.other = (a.other + a.s) * (0.0 if is_endless(task, a.m) and not isnan(a.other + a.s) else exp(-shift))
+        a.other = (a.other + a.s) * (0.0 if is_endless(task, a.m) and not isnan(a.other + a.s) else fade)
         if a.t != 0:
             a.d = a.d + shift * a.t
         a.m, a.s, a.best, a.alone = b.m, b.s, b.best, b.alone
     else:
-        a.other += b.s * (exp(shift) if a.m > b.m and not is_endless(task, b.m) else 1.0)
+        a.other += b.s * (fade if a.m > b.m and not is_endless(task, b.m) else 1.0)
         if b.t != 0:
             b.d = b.d - shift * b.t
     a.t += b.t
@@ -67,10 +80,24 @@ cdef inline void fold(const Task *task, State *a, State b) noexcept nogil:
 
 
 cdef State stored_state(const Task *task, Py_ssize_t i) noexcept nogil:
-    cdef Py_ssize_t b
+    """What fold makes of all blocks, with many exps at a time: this is done while other threads wait."""
+    cdef double shifts[FOLDED]
+    cdef double fades[FOLDED]
+    cdef double m, m_b
+    cdef Py_ssize_t b = 1, k, n
     cdef State state = get_state(task, i, 0)
-    for b in range(1, task.n_blocks):
-        fold(task, &state, get_state(task, i, b))
+    memset(fades, 0, sizeof(fades))
+    while b < task.n_blocks:
+        n, m = min(task.n_blocks - b, <Py_ssize_t>FOLDED), state.m
+        for k in range(n):
+            m_b = task.states[(i * task.n_blocks + b + k) * PARTS]
+            shifts[k] = rise(task, m, m_b)
+            fades[k] = -fabs(shifts[k])
+            m = max(m, m_b)
+        exp_each(fades, n)
+        for k in range(n):
+            fold_by(task, &state, get_state(task, i, b + k), shifts[k], fades[k])
+        b += n
     return state
 
 
