@@ -291,7 +291,7 @@ cdef Late late_block(const Task *task, const Final *final, Py_ssize_t b, const T
     late.block, late.map = block_at(task, final.row, b), map_of(task, final.m)
     late.block.keep = -task.keep * final.g  # what is added
     late.block.smooth = -task.smooth * final.g if task.smooth != 0 else 0.0  # no targets are none, be g infinite
-    late.piece = PIECE
+    late.piece = PIECE if task.lanes.itemsize > 2 else NARROW_PIECE
     if task.kernel == LOG_SOFTMAX:
         late.write, late.a = task.lanes.write_log_probs, log1p(final.rest)
         if task.lanes.itemsize > 2:
