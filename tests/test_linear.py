@@ -280,6 +280,20 @@ def test_few_rows_have_the_bits_of_many(dtype, n_features, n_classes):
             assert np.array_equal(out, got.dclassifier)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_features", [5, 64, 70])
+def test_few_rows_read_classes_that_lie_apart(dtype, n_features):
+    """To the bit as those that lie side by side, which are fetched in another order."""
+    features, classifier, bias, labels = inputs(9, n_features, 1001, dtype)
+    wide = np.full((1001, n_features + 21), np.nan, dtype)
+    wide[:, 3:-18] = classifier
+    with fs.use_backend("cython"):
+        for n in range(1, 10):
+            got, want = (fs.linear_cross_entropy_and_grad(features[:n], w, labels[:n], bias=bias, reduction="none")
+                         for w in (wide[:, 3:-18], classifier))
+            checks.check_same_bits(got, want)
+
+
 def places(shape, dtype):
     """Arrays that a gradient may be written to, by what is odd about them."""
     rows, columns = shape

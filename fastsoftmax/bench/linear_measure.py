@@ -19,7 +19,7 @@ from .rounds import Timed, interleaved, noisy, summary
 EXACT = (256, 512, 20_000)  # at most, where errors are measured
 GRID_ROUNDS = 5
 LONG_ROUNDS, LONG = 3, 1e12  # of cells with more operations than that, which take seconds
-PAUSE = 0.12  # seconds before each timing, in which threads of others go to sleep: those of OpenBLAS in NumPy 2.4 spin for 0.103
+PAUSE = 0.12  # seconds before each timing, in which threads of others go to sleep: OpenBLAS in NumPy 2.4 spins for 0.103
 SETTLED = 0.05  # seconds of calls that no clock sees after that, for caches and threads to be as a call leaves them
 FMA_SLICES = 8  # for each thread: 60 ms of a peak that is to be held for a second
 PEAK, READ = "FMA peak", "read"  # keys of the ceilings' timings beside the contenders' names
