@@ -32,7 +32,7 @@ INLINE vd poly_d(vd f) {
 /* 2^n for k = n + MAGIC; NaN times it is NaN, whereas an integer added to the bits of a NaN may make a number of it */
 INLINE vf power_f(vf k) { return (vf)((vi)k << 23); }
 INLINE vd power_d(vd k) { return (vd)((vl)k << 52); }
-INLINE double power_one(double n) { return power_d(set_d(n + MAGIC_d))[0]; } /* for n that is no subnormal's */
+INLINE double power_one(double n) { return power_d(set_d(n + MAGIC_d))[0]; } /* 2^n, a normal number */
 
 /* 2^(x*log2e - c + raise), c an integer, for x >= (c + lowest)/log2e, else about 2^(lowest + raise). The exponent is split
  * into a multiple of 1/STEPS and a fraction, exactly but for one rounding of the fraction, however far from 0 it is: needs
