@@ -3,7 +3,7 @@
 
 cimport cython
 cimport numpy as cnp
-from libc.math cimport INFINITY, NAN, exp, exp2, fabs, fma, isinf, isnan, log1p, tanh
+from libc.math cimport INFINITY, NAN, exp, fabs, fma, isinf, isnan, log1p, tanh
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy, memset
 

@@ -210,29 +210,21 @@ typedef struct {
 #define R f
 #include "lanes.inc"
 
-/* exp(x) for x <= 0, and of n numbers, to the bit the same, which are read and written up to whole vectors */
-INLINE vd exp_below_d(vd x) { return exp2_d(x * 1.44269504088896340736); }
-static double exp_one(double x) { return exp_below_d(set_d(x))[0]; }
-static void exp_each(double *x, Py_ssize_t n) {
-    for (Py_ssize_t k = 0; k < n; k += W_D) {
-        vd v;
-        memcpy(&v, x + k, sizeof v);
-        v = exp_below_d(v);
-        memcpy(x + k, &v, sizeof v);
+/* exp(x) for x <= 0 and log(1 + x), and of n numbers, to the bit the same, which are read and written up to whole vectors */
+INLINE vd exp_d(vd x) { return exp2_d(x * 1.44269504088896340736); }
+#define ONE_AND_EACH(name) \
+    static double name##_one(double x) { return name##_d(set_d(x))[0]; } \
+    static void name##_each(const double *x, double *y, Py_ssize_t n) { \
+        for (Py_ssize_t k = 0; k < n; k += W_D) { \
+            vd v; \
+            memcpy(&v, x + k, sizeof v); \
+            v = name##_d(v); \
+            memcpy(y + k, &v, sizeof v); \
+        } \
     }
-}
-
-static double log1p_one(double x) { return log1p_d(set_d(x))[0]; }
-
-/* y = log(1 + x) of n numbers, to the bit the same, which are read and written up to whole vectors */
-static void log1p_each(const double *x, double *y, Py_ssize_t n) {
-    for (Py_ssize_t k = 0; k < n; k += W_D) {
-        vd v;
-        memcpy(&v, x + k, sizeof v);
-        v = log1p_d(v);
-        memcpy(y + k, &v, sizeof v);
-    }
-}
+ONE_AND_EACH(exp)
+ONE_AND_EACH(log1p)
+#undef ONE_AND_EACH
 
 /* in the order of the codes in dtypes.py */
 static const fs_lanes *const fs_table[] = {&lanes_f64, &lanes_f32, &lanes_bf16, &lanes_f16};

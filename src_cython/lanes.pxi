@@ -101,7 +101,7 @@ cdef extern from "lanes.h":
         void (*write_centered)(const Block *, const Map *, double) noexcept nogil
         void (*step)(const StepJob *, Py_ssize_t, Py_ssize_t) noexcept nogil
     double exp_one(double) noexcept nogil
-    void exp_each(double *, Py_ssize_t) noexcept nogil
+    void exp_each(const double *, double *, Py_ssize_t) noexcept nogil
     void log1p_each(const double *, double *, Py_ssize_t) noexcept nogil
     double log1p_one(double) noexcept nogil
     enum: BLOCK "BLOCK_SIZE"

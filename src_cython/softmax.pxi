@@ -94,7 +94,7 @@ cdef State stored_state(const Task *task, Py_ssize_t i) noexcept nogil:
             shifts[k] = rise(task, m, m_b)
             fades[k] = -fabs(shifts[k])
             m = max(m, m_b)
-        exp_each(fades, n)
+        exp_each(fades, fades, n)
         for k in range(n):
             fold_by(task, &state, get_state(task, i, b + k), shifts[k], fades[k])
         b += n

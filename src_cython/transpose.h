@@ -43,8 +43,8 @@ INLINE __m256i halves(const char *first, const char *last) {
 #define EVEN_QUARTERS_16 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27
 #define ODD_QUARTERS_16 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31
 /* the bits of a number below N in another order: so the rows come, and so the columns are left */
-#define IN_QUARTERS_8(i) (((i) & 1) << 2 | ((i) & 2) | (i) >> 2)
-#define IN_QUARTERS_16(i) (((i) & 3) << 2 | ((i) & 4) >> 1 | (i) >> 3)
+#define TURNED_8(i) (((i) & 1) << 2 | ((i) & 2) | (i) >> 2)
+#define TURNED_16(i) (((i) & 3) << 2 | ((i) & 4) >> 1 | (i) >> 3)
 #endif
 
 /* elements a side of a square: vectors of 16-bit ones are half as long, so that a square stays in registers */
